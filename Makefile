@@ -1,0 +1,79 @@
+# Two commands matter: `make demo` and `make test`. Both share one environment, .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# Debian packages that demo or tests need beyond python3, python3-venv, make and git: none so far.
+DEBIAN_PACKAGES :=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test faults bench lint format check lock docs build clean system
+
+help:  ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED)  ## Run the main job on real photographs
+	@$(BIN)/python notebooks/demo.py
+
+test: $(INSTALLED)  ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+faults: $(INSTALLED)  ## Run the tests that kill things
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
+
+bench: $(INSTALLED)  ## Measure, with the peers beside us
+	@$(BIN)/python -m benchmarks.store
+	@$(BIN)/python -m benchmarks.functions
+	@$(BIN)/python -m benchmarks.imports
+
+lint: $(INSTALLED)  ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)  ## Put the code into its form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: lint test  ## What a review asks for
+
+lock: $(INSTALLED)  ## Choose the newest versions of all dependencies, for every Python at once
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --python-version 3.10 \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--output-file constraints.txt pyproject.toml
+
+docs: $(INSTALLED)  ## Write the generated pages
+	@$(BIN)/python -m dcengine.config > docs/settings.md.new
+	@mv docs/settings.md.new docs/settings.md
+
+build: $(INSTALLED)  ## Make wheel and sdist in dist/
+	@$(BIN)/python -m build --no-isolation
+
+clean:  ## Remove the environment and all caches; jobs are kept
+	@rm -rf $(VENV) dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment: made once, renewed when the dependencies change.
+$(INSTALLED): pyproject.toml constraints.txt | system
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "dcengine needs Python 3.10 or newer; name one: make PYTHON=python3.12 ...")'
+	@echo "Installing into $(VENV) (a minute or two, once) ..."
+	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,bench]' --group dev
+	@touch $@
+
+# Debian packages: installed where that is allowed, named where it is not.
+system:
+	@missing=""; \
+	for package in $(DEBIAN_PACKAGES); do \
+		dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; \
+	done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	else \
+		echo "These Debian packages are missing, and installing them takes root: apt-get install$$missing"; \
+	fi

@@ -1,0 +1,158 @@
+"""Run functions and staged jobs on tagged workers, and keep them in one file that survives everything.
+
+Names are loaded when first used, so that ``import dcengine`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .api import (
+        batch,
+        connect,
+        explain,
+        job,
+        leaderboard,
+        map,
+        submit,
+        use_db,
+        workers,
+    )
+    from .embed import EmbeddedEngine as Engine
+    from .errors import (
+        AccessDenied,
+        ClusterError,
+        ClusterFailed,
+        DatabaseCorrupt,
+        DatabaseForeign,
+        DatabaseOwned,
+        DatabaseTooNew,
+        DcengineError,
+        DiskFull,
+        EngineBusy,
+        EngineClosed,
+        EngineError,
+        EngineUnreachable,
+        InsecureAddress,
+        InvalidOption,
+        InvalidTags,
+        InvalidTransition,
+        JobCancelled,
+        MissingPackage,
+        NetworkFileSystem,
+        NoMatchingWorker,
+        NotFound,
+        NotPicklable,
+        OwnershipLost,
+        PayloadTooLarge,
+        PortInUse,
+        RemoteError,
+        ResultNotReady,
+        SchedulerUnreachable,
+        StaleLease,
+        StoreBroken,
+        StoreError,
+        TaskCrashed,
+        TaskError,
+        TaskTimeout,
+        WorkerUnfit,
+        WorkerVanished,
+    )
+    from .handles import BatchHandle, JobHandle
+    from .runner.progress import progress, track
+    from .verbs import BatchStatus, EngineStatus, JobStatus, LeaderboardRow, Progress, WorkerStatus
+
+__all__ = [
+    "AccessDenied",
+    "BatchHandle",
+    "BatchStatus",
+    "ClusterError",
+    "ClusterFailed",
+    "DatabaseCorrupt",
+    "DatabaseForeign",
+    "DatabaseOwned",
+    "DatabaseTooNew",
+    "DcengineError",
+    "DiskFull",
+    "Engine",
+    "EngineBusy",
+    "EngineClosed",
+    "EngineError",
+    "EngineStatus",
+    "EngineUnreachable",
+    "InsecureAddress",
+    "InvalidOption",
+    "InvalidTags",
+    "InvalidTransition",
+    "JobCancelled",
+    "JobHandle",
+    "JobStatus",
+    "LeaderboardRow",
+    "MissingPackage",
+    "NetworkFileSystem",
+    "NoMatchingWorker",
+    "NotFound",
+    "NotPicklable",
+    "OwnershipLost",
+    "PayloadTooLarge",
+    "PortInUse",
+    "Progress",
+    "RemoteError",
+    "ResultNotReady",
+    "SchedulerUnreachable",
+    "StaleLease",
+    "StoreBroken",
+    "StoreError",
+    "TaskCrashed",
+    "TaskError",
+    "TaskTimeout",
+    "WorkerStatus",
+    "WorkerUnfit",
+    "WorkerVanished",
+    "__version__",
+    "batch",
+    "connect",
+    "explain",
+    "job",
+    "leaderboard",
+    "map",
+    "progress",
+    "submit",
+    "track",
+    "use_db",
+    "workers",
+]
+
+_HOMES = {
+    "Engine": ".embed:EmbeddedEngine",
+    "JobHandle": ".handles:JobHandle",
+    "BatchHandle": ".handles:BatchHandle",
+    "progress": ".runner.progress:progress",
+    "track": ".runner.progress:track",
+    **{
+        name: f".api:{name}"
+        for name in ("batch", "connect", "explain", "job", "leaderboard", "map", "submit", "use_db", "workers")
+    },
+    **{
+        name: f".verbs:{name}"
+        for name in ("BatchStatus", "EngineStatus", "JobStatus", "LeaderboardRow", "Progress", "WorkerStatus")
+    },
+}  #: where each name lives; all others of `__all__` are errors
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a public *name*; called once for each, since it is kept."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES.get(name, f".errors:{name}").partition(":")
+    value = getattr(import_module(module, __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,288 @@
+"""The life of a batch: many calls under one handle, without a row for each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from itertools import accumulate, groupby
+
+import msgspec
+
+from .cluster import Slot, WorkerGone
+from .codec import failure_from, pack, unpack
+from .errors import DcengineError, InvalidOption, NoMatchingWorker
+from .feeding import OpenBatch
+from .jobs import BatchInfo, Chunk, State, Task
+from .outcomes import Outcome, after_run, after_vanishing, failed
+from .runner.units import Ending, Unit
+from .store import now
+from .store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch, Reopened
+from .store.submitting import AddBatch
+from .submissions import CALL, FUNCTIONS, check, check_size
+from .tasks import Tasks
+from .verbs import BatchStatus, BatchSubmission
+
+logger = logging.getLogger(__name__)
+
+
+class Batches(Tasks):
+    """Submits, runs, cancels and reopens batches."""
+
+    # ---- verbs -----------------------------------------------------------------------------
+
+    async def submit_batch(self, submission: BatchSubmission) -> BatchStatus:
+        """Store the calls of one map; they are durable when this returns."""
+        options = submission.options
+        check(options)
+        counts = _counts(submission)
+        for block in submission.blocks:
+            check_size("a block of inputs", len(block))
+        self._remember(submission.function)
+        size = sum(map(len, submission.blocks)) + len(submission.function.code)
+        added = await self._store.submit(AddBatch(FUNCTIONS, CALL, submission, counts, now()), size)
+        if not added.is_new:
+            return await self.batch(added.id)
+        info = BatchInfo(
+            id=added.id, stage=CALL, need=added.need, tags=options.tags, first_job=added.number, count=submission.count,
+            priority=options.priority, retries=options.retries, timeout=options.timeout,
+            function=submission.function.digest, name=submission.function.name,
+        )  # fmt: skip
+        if not submission.count:
+            return await self.batch(added.id)
+        batch = self._open_batch(info, counts)
+        batch.put(0, submission.count)
+        self._hungry.set()
+        missing = await self._missing(options.tags)
+        if missing is not None and options.on_no_match == "fail":
+            await self._fail_batch(batch, NoMatchingWorker(options.tags, missing))
+            return await self.batch(added.id)
+        return msgspec.structs.replace(await self.batch(added.id), warning=missing)
+
+    async def cancel_batch(self, id: int) -> BatchStatus:
+        """Cancel what has not ended of batch *id*; running items are interrupted."""
+        batch = self._feed.batches.get(id)
+        if batch is not None:
+            batch.is_cancelling = True
+            await self._cancel_items(batch, batch.take_all())
+            for running in [r for r in self._running.values() if isinstance(r.work, Chunk) and r.work.batch == id]:
+                await self._cluster.interrupt(running.unit, running.slot)
+            for state in (State.QUEUED, State.WAITING, State.LEASED):
+                for task in await self._store.reads.tasks(state, batch=id):
+                    await self.cancel(task.job)
+        return await self.batch(id)
+
+    async def retry_batch(self, id: int) -> BatchStatus:
+        """Queue the failed and cancelled items of batch *id* again."""
+        await self._store.reads.batch(id)
+        again: Reopened | None = await self._write(ReopenBatch(id, now()))
+        if again is not None:
+            batch = self._feed.batches.get(id) or await self._load_batch(id)
+            batch.failed = batch.cancelled = 0
+            batch.is_cancelling = False
+            batch.unwanted.clear()
+            for first, count in again.runs:
+                batch.put(first, count)
+            for job in again.jobs:
+                self._ends.forget(job)
+            self._feed.tasks(again.stage, again.need, batch.tags).add(again.priority, len(again.jobs))
+            self._hungry.set()
+        return await self.batch(id)
+
+    # ---- the life of a chunk ---------------------------------------------------------------
+
+    async def run_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot) -> None:
+        """Take the items of *chunk* through *slot* to their ends."""
+        try:
+            report = await self._call(chunk, slot)
+        except WorkerGone as gone:
+            await self._chunk_vanished(chunk, batch, gone.worker)
+            return
+        except DcengineError as error:
+            failure = failure_from(error)
+            await self._add_strays(
+                batch, {n: failed(await self._task_of(batch, n), failure) for n in chunk.indexes}, slot
+            )
+            return
+        endings, values = [Ending(code) for code in report.endings], unpack(report.values)
+        at = chunk.first
+        for ending, items in groupby(endings):
+            count = len(list(items))
+            part = values[at - chunk.first : at - chunk.first + count]
+            if ending is Ending.SUCCEEDED:
+                await self._accept(batch, at, part, slot)
+            elif ending in (Ending.NOT_RUN, Ending.INTERRUPTED):
+                await self._put_back(batch, at, count)
+            else:
+                await self._end_badly(batch, at, ending, part, slot)
+            at += count
+        self._tell(batch, chunk)
+
+    async def _accept(self, batch: OpenBatch, first: int, values: list[bytes], slot: Slot) -> None:
+        count, first_job = len(values), batch.info.first_job + first
+        chunk = Chunk(batch=batch.info.id, first=first, count=count, first_job=first_job)
+        await self._transcripts.end(range(first_job, first_job + count))
+        await self._write(
+            AcceptChunk(batch.info.stage, chunk, pack(values), slot.worker.name, slot.worker.contributor, now())
+        )
+        self._tally(batch.info.id, State.SUCCEEDED, count)
+
+    async def _put_back(self, batch: OpenBatch, first: int, count: int) -> None:
+        """Queue items that did not end again, but for those that nobody wants any more."""
+        if batch.is_cancelling:
+            await self._cancel_items(batch, [(first, count)])
+            return
+        unwanted = [index for index in range(first, first + count) if index in batch.unwanted]
+        batch.put(first, count)
+        for index in unwanted:
+            batch.drop(index)
+            batch.unwanted.discard(index)
+        await self._cancel_items(batch, [(index, 1) for index in unwanted])
+        self._hungry.set()
+
+    async def _end_badly(self, batch: OpenBatch, first: int, ending: Ending, values: list[bytes], slot: Slot) -> None:
+        """Give the items that erred or crashed rows of their own, to be retried or failed."""
+        outcomes = {}
+        for index, value in enumerate(values, first):
+            task = await self._task_of(batch, index)
+            unwanted = batch.is_cancelling or index in batch.unwanted
+            outcomes[index] = after_run(task, ending, value, unwanted=unwanted)
+            batch.unwanted.discard(index)
+        await self._add_strays(batch, outcomes, slot)
+
+    async def _chunk_vanished(self, chunk: Chunk, batch: OpenBatch, worker: str) -> None:
+        """Queue the items of a chunk whose worker disappeared; count it for a chunk of one, it may be the cause."""
+        if chunk.count > 1 or batch.is_cancelling:
+            await self._put_back(batch, chunk.first, chunk.count)
+            batch.pace.start_over()  # smaller chunks until it is known which item it was
+        else:
+            task = await self._task_of(batch, chunk.first)
+            await self._add_strays(batch, {chunk.first: after_vanishing(task, worker)}, None)
+        self._tell(batch, chunk)
+
+    async def _add_strays(self, batch: OpenBatch, outcomes: dict[int, Outcome], slot: Slot | None) -> None:
+        worker = slot.worker.name if slot is not None else None
+        at = now()
+        await asyncio.gather(*(
+            self._write(
+                AddStray(
+                    outcome.task, index, outcome.kind, at, worker=worker, output=outcome.output, reason=outcome.reason,
+                    not_before=at + int(outcome.delay * 1e6) if outcome.task.state is State.WAITING else None,
+                )
+            )
+            for index, outcome in outcomes.items()
+        ))  # fmt: skip
+        for outcome in outcomes.values():
+            await self._moved(outcome)
+
+    async def _cancel_items(self, batch: OpenBatch, runs: list[tuple[int, int]]) -> None:
+        if not runs:
+            return
+        await self._write(CancelItems(batch.info.stage, batch.info.id, runs, now()))
+        self._tally(batch.info.id, State.CANCELLED, sum(count for _, count in runs))
+        for first, count in runs:
+            self._tell(
+                batch, Chunk(batch=batch.info.id, first=first, count=count, first_job=batch.info.first_job + first)
+            )
+
+    async def _cancel_item(self, job: int) -> None:
+        """Cancel an item without rows of its own."""
+        batch = self._feed.batch_of(job)
+        if batch is None:
+            return
+        index = job - batch.info.first_job
+        if batch.drop(index):
+            await self._cancel_items(batch, [(index, 1)])
+            return
+        batch.unwanted.add(index)
+        for running in list(self._running.values()):
+            if (
+                isinstance(running.work, Chunk)
+                and running.work.batch == batch.info.id
+                and index in running.work.indexes
+            ):
+                await self._cluster.interrupt(running.unit, running.slot)
+
+    async def _fail_batch(self, batch: OpenBatch, error: NoMatchingWorker) -> None:
+        failure = failure_from(error)
+        outcomes = {}
+        for first, count in batch.take_all():
+            for index in range(first, first + count):
+                outcomes[index] = failed(await self._task_of(batch, index), failure)
+        await self._add_strays(batch, outcomes, None)
+
+    # ---- what is known of a batch ----------------------------------------------------------
+
+    def _open_batch(self, info: BatchInfo, counts: list[int]) -> OpenBatch:
+        starts = list(accumulate([0, *counts[:-1]]))
+        batch = self._feed.batches[info.id] = OpenBatch(info, starts, self._feed.pace(info.function))
+        return batch
+
+    async def _reopen_batches(self) -> None:
+        """Take up the batches that an ended engine left open."""
+        for id in await self._store.reads.open_batches():
+            batch = await self._load_batch(id)
+            taken = sorted([*await self._store.reads.ended_runs(batch.info.id), *await self._stray_runs(batch)])
+            for first, count in reversed(_gaps(taken, batch.info.count)):
+                batch.put(first, count)
+
+    async def _stray_runs(self, batch: OpenBatch) -> list[tuple[int, int]]:
+        return [(job - batch.info.first_job, 1) for job in await self._store.reads.stray_jobs(batch.info.id)]
+
+    async def _load_batch(self, id: int) -> OpenBatch:
+        info = await self._store.reads.batch_info(id)
+        batch = self._open_batch(info, [count for _, count in await self._store.reads.blocks(id)])
+        stored = await self._store.reads.batch(id)
+        batch.succeeded, batch.failed, batch.cancelled = stored.succeeded, stored.failed, stored.cancelled
+        return batch
+
+    def _tell(self, batch: OpenBatch, chunk: Chunk) -> None:
+        jobs = range(chunk.first_job, chunk.first_job + chunk.count)
+        self._bus.publish(("batch", batch.info.id), *(("job", job) for job in jobs))
+
+    async def _task_of(self, batch: OpenBatch, index: int) -> Task:
+        """Return item *index* of *batch* as the task it would be if it had a row: leased for the first time."""
+        info = batch.info
+        return Task(
+            id=info.first_job + index, job=info.first_job + index, stage=info.stage, batch=info.id, state=State.LEASED,
+            attempt=1, retries=info.retries, timeout=info.timeout, priority=info.priority, tags=info.tags,
+            function=info.function, input=(await self._inputs(batch, index, 1))[0],
+        )  # fmt: skip
+
+    async def _inputs(self, batch: OpenBatch, first: int, count: int) -> list[bytes]:
+        """Return the packed arguments of items that lie in one block."""
+        if batch.block is None or not batch.block[0] <= first < batch.block[0] + len(batch.block[1]):
+            start, _, data = await self._store.reads.block(batch.info.id, first)
+            batch.block = (start, unpack(data))
+        start, values = batch.block
+        return values[first - start : first - start + count]
+
+    async def _unit_of_chunk(self, chunk: Chunk) -> Unit:
+        batch = self._feed.batches[chunk.batch]
+        function = await self._function(batch.info.function)
+        items = pack(await self._inputs(batch, chunk.first, chunk.count))
+        return Unit(
+            id=next(self._units), function=function.digest, name=function.name, code=function.code,
+            items=items, count=chunk.count, timeout=batch.info.timeout,
+        )  # fmt: skip
+
+
+def _counts(submission: BatchSubmission) -> list[int]:
+    """Return the number of items in each block; raises `InvalidOption` if they are not what was announced."""
+    try:
+        counts = [len(unpack(block)) for block in submission.blocks]
+    except (ValueError, struct.error) as error:
+        raise InvalidOption("blocks", "unreadable", f"packed values: {error}") from error
+    if sum(counts) != submission.count or submission.count < 0:
+        raise InvalidOption("count", str(submission.count), f"the {sum(counts)} items in the blocks")
+    return counts
+
+
+def _gaps(taken: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """Return the (first, count) runs below *count* that the sorted runs *taken* leave out."""
+    gaps, at = [], 0
+    for first, size in [*taken, (count, 0)]:
+        if first > at:
+            gaps.append((at, first - at))
+        at = max(at, first + size)
+    return gaps

@@ -1,0 +1,62 @@
+"""The command line: ``dcengine COMMAND``. Each command asks the engine through the same verbs as Python does."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .._version import __version__
+from .checkup import doctor
+from .jobs import jobs
+from .joining import join
+from .listings import leaderboard, status, workers
+from .serving import serve
+from .submitting import submit
+
+
+class _InOrder(TyperGroup):
+    """Names the commands in the order in which they are met, not groups of them last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=ORDER.index)
+
+
+ORDER = ["submit", "jobs", "workers", "leaderboard", "status", "serve", "join", "doctor"]
+
+app = typer.Typer(
+    name="dcengine",
+    cls=_InOrder,
+    help="Run functions on tagged workers and keep every job in one file that survives everything.",
+    epilog="To begin: dcengine submit math:factorial 20 --wait. It starts an engine for ./dcengine.db if none runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dcengine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+
+
+for command in (serve, submit, workers, status, leaderboard, join, doctor):
+    app.command()(command)
+app.add_typer(jobs, name="jobs")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

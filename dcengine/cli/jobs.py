@@ -1,0 +1,203 @@
+"""``dcengine jobs``: what there is, one job, its result, why it waits, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..verbs import BatchStatus, JobStatus, Progress
+from .choosing import Json, Link, with_engine
+from .ends import end_of, show_end
+from .showing import ago, duration, show_error, show_facts, show_json, show_line, show_table
+
+JobId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The job's number.")]
+Batch = Annotated[bool, typer.Option("--batch", help="ID is that of a batch.")]
+
+
+class _JobsGroup(TyperGroup):
+    """``dcengine jobs`` is ``jobs list``, and ``dcengine jobs 17`` is ``jobs show 17``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].isdigit():
+            args = ["show", *args]
+        elif not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+jobs = typer.Typer(
+    cls=_JobsGroup,
+    help="List jobs and batches; `jobs ID` shows one, `jobs result ID` what it returned.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@jobs.command("list")
+@with_engine
+def list_jobs(
+    engine: Link,
+    state: Annotated[
+        str | None, typer.Option(help="Only jobs in this state: open, succeeded, failed, cancelled.")
+    ] = None,
+    before: Annotated[int | None, typer.Option(min=1, metavar="ID", help="Only jobs older than this one.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest jobs and batches. Also what `dcengine jobs` alone does."""
+    found: list[JobStatus] = engine.call("jobs", state=state, before=before, limit=limit)
+    batches: list[BatchStatus] = [
+        batch for batch in engine.call("batches", limit=limit) if state in (None, batch.state)
+    ]
+    if as_json:
+        show_json({"jobs": found, "batches": batches})
+        return
+    if not found and not batches:
+        show_line("no jobs yet; `dcengine submit MODULE:FUNCTION` or dcengine.submit() makes one")
+    if batches:
+        columns = ["batch", "function", "state", "done", "of", "failed", "rate", "tags", "submitted"]
+        show_table("Batches", columns, map(_batch_row, batches))
+    if found:
+        columns = ["job", "function", "state", "worker", "progress", "errors", "tags", "submitted"]
+        show_table("Jobs", columns, map(_job_row, found))
+
+
+@jobs.command("show")
+@with_engine
+def show(engine: Link, id: JobId, batch: Batch = False, as_json: Json = False) -> None:
+    """Show one job and what it printed. Also what `dcengine jobs ID` does."""
+    if batch:
+        _show_batch(engine.call("batch", id), as_json=as_json)
+        return
+    job: JobStatus = engine.call("job", id)
+    output: str = engine.call("output", id)
+    if as_json:
+        show_json({"job": job, "output": output})
+        return
+    show_facts(
+        [
+            ("job", f"{job.id} ({job.project}/{job.number})"),
+            ("function", job.name),
+            ("state", _state(job)),
+            ("reason", job.reason),
+            ("warning", job.warning),
+            ("worker", job.worker),
+            ("progress", _progress(job.progress)),
+            ("tags", job.tags),
+            ("priority", job.priority or None),
+            ("batch", job.batch),
+            ("runs", job.attempt),
+            ("errors", job.errors or None),
+            ("submitted", ago(job.created)),
+            ("took", duration(job.finished - job.created) if job.finished else None),
+            ("result", f"dcengine jobs result {job.id}" + ("" if job.is_final else " --wait SECONDS")),
+        ]
+    )
+    if output:
+        show_line("output", style="bold")
+        show_line(output.rstrip("\n"))
+
+
+def _show_batch(batch: BatchStatus, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"batch": batch})
+        return
+    show_facts(
+        [
+            ("batch", f"{batch.id} (jobs {batch.first_job} to {batch.first_job + batch.count - 1})"),
+            ("function", batch.name),
+            ("state", batch.state),
+            ("done", f"{batch.done:,} of {batch.count:,}"),
+            ("failed", batch.failed or None),
+            ("cancelled", batch.cancelled or None),
+            ("running", batch.running or None),
+            ("workers", ", ".join(batch.workers)),
+            ("warning", batch.warning),
+            ("tags", batch.tags),
+            ("submitted", ago(batch.created)),
+            ("took", duration(batch.finished - batch.created) if batch.finished else None),
+        ]
+    )
+
+
+@jobs.command("result")
+@with_engine
+def result(
+    engine: Link,
+    id: JobId,
+    wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for it.")] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Print what a job returned, or the error with which it ended."""
+    end = end_of(engine, id, wait=wait)
+    if end is not None:
+        show_end(id, end, as_json=as_json)
+        return
+    why = engine.call("why", id)
+    if as_json:
+        show_json({"id": id, "state": "open", "why": why})
+    else:
+        show_error(f"{why}; --wait SECONDS waits for its end")
+    raise typer.Exit(1)
+
+
+@jobs.command("why")
+@with_engine
+def why(engine: Link, id: JobId, as_json: Json = False) -> None:
+    """Say why a job is not running."""
+    reason = engine.call("why", id)
+    if as_json:
+        show_json({"id": id, "why": reason})
+    else:
+        show_line(reason)
+
+
+@jobs.command("cancel")
+@with_engine
+def cancel(
+    engine: Link,
+    id: Annotated[int | None, typer.Argument(metavar="ID", min=1, help="The job's number.")] = None,
+    batch: Batch = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Every job and batch that has not ended.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Cancel a job, a batch, or all that has not ended."""
+    if (id is None) != unfinished:
+        raise typer.BadParameter("give the ID of a job, or --unfinished")
+    if id is None:
+        cancelled = engine.call("cancel_unfinished")
+        _say({"cancelled": cancelled}, f"{cancelled:,} unfinished jobs cancelled", as_json=as_json)
+        return
+    status: JobStatus | BatchStatus = engine.call("cancel_batch" if batch else "cancel", id)
+    kind = "batch" if batch else "job"
+    _say({kind: status}, f"{kind} {id} is {status.state}", as_json=as_json)
+
+
+def _say(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        show_json(value)
+    else:
+        show_line(text)
+
+
+def _job_row(job: JobStatus) -> list[object]:
+    errors = job.errors or None
+    return [job.id, job.name, _state(job), job.worker, _progress(job.progress), errors, job.tags, ago(job.created)]
+
+
+def _batch_row(batch: BatchStatus) -> list[object]:
+    rate = f"{batch.rate:,.1f}/s" if batch.rate else None
+    done, count = f"{batch.done:,}", f"{batch.count:,}"
+    return [batch.id, batch.name, batch.state, done, count, batch.failed or None, rate, batch.tags, ago(batch.created)]
+
+
+def _state(job: JobStatus) -> str:
+    return job.state if job.is_final else job.task_state
+
+
+def _progress(progress: Progress | None) -> str | None:
+    if progress is None:
+        return None
+    share = f"{progress.done:g} of {progress.total:g}" if progress.total else f"{progress.done:g}"
+    return f"{share} {progress.text}".rstrip()

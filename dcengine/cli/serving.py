@@ -1,0 +1,158 @@
+"""``dcengine serve``: an engine of its own, until somebody stops it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..config import SEPARATOR, SETTINGS, Settings, load
+from .choosing import told_plainly
+from .showing import show_json, show_line, show_note
+
+if TYPE_CHECKING:
+    from ..embed import EmbeddedEngine
+
+
+class _Stopped(BaseException):
+    """Somebody asked the process to end."""
+
+
+def _option(setting: str, metavar: str | None = None) -> Any:
+    flag = f"--{setting.replace('_', '-')}"
+    return typer.Option(flag, help=SETTINGS[setting].help, metavar=metavar, show_default=False)
+
+
+def serve(
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port", "8787")] = None,
+    db: Annotated[str | None, _option("db", "FILE")] = None,
+    workers: Annotated[int | None, _option("workers", "N")] = None,
+    worker_tags: Annotated[str | None, _option("worker_tags", "'cpu;gpu,site=lab'")] = None,
+    scheduler: Annotated[str | None, _option("scheduler", "tcp://...")] = None,
+    cluster_host: Annotated[str | None, _option("cluster_host", "ADDRESS")] = None,
+    processes: Annotated[
+        bool | None,
+        typer.Option(
+            "--processes/--threads",
+            help="Run functions in processes, or in threads, which cannot be interrupted.",
+            show_default=False,
+        ),
+    ] = None,
+    idle_exit: Annotated[float | None, _option("idle_exit", "SECONDS")] = None,
+    tls_cert: Annotated[str | None, _option("tls_cert", "FILE")] = None,
+    tls_key: Annotated[str | None, _option("tls_key", "FILE")] = None,
+    insecure: Annotated[bool, _option("insecure")] = False,
+    allow_host: Annotated[list[str] | None, _option("allow_host", "NAME")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line once it is ready.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
+) -> None:
+    """Serve a file: keep its jobs, start workers, answer over HTTP, until Ctrl-C."""
+    if scheduler and workers:
+        raise typer.BadParameter("--workers starts a cluster of its own, --scheduler joins one; give one of them")
+    logging.basicConfig(
+        level=logging.INFO if debug else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    with told_plainly(debug=debug):
+        settings = load(
+            host=host,
+            port=port,
+            db=db,
+            workers=workers,
+            worker_tags=[part.strip() for part in worker_tags.split(SEPARATOR)] if worker_tags else None,
+            scheduler=scheduler,
+            cluster_host=cluster_host,
+            processes=processes,
+            idle_exit=idle_exit,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            insecure=insecure or None,
+            allow_host=allow_host or None,
+        )
+        _run(_engine(settings), as_json=as_json)
+
+
+def _engine(settings: Settings) -> EmbeddedEngine:
+    from ..embed import EmbeddedEngine  # late: it loads Dask
+
+    given = {} if settings.workers is None else {"workers": settings.workers}
+    return EmbeddedEngine(
+        db=settings.db,
+        worker_tags=settings.worker_tags,
+        scheduler=settings.scheduler,
+        processes=settings.processes,
+        host=settings.host,
+        port=settings.port,
+        cluster_host=settings.cluster_host,
+        cluster_share=settings.cluster_share,
+        pilot_idle=settings.pilot_idle,
+        idle_exit=settings.idle_exit,
+        allow_hosts=settings.allow_host,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+        insecure=settings.insecure,
+        **given,
+    )
+
+
+def _run(engine: EmbeddedEngine, *, as_json: bool) -> None:
+    """Start *engine*, say where it is, and wait for its end."""
+    with _stoppable():
+        try:
+            engine.start()
+            _announce(engine, as_json=as_json)
+            engine.finished.wait()
+            if engine.failure is not None:
+                raise engine.failure
+            show_note(f"the engine of {engine.db} has ended")
+        except _Stopped:
+            show_note(f"stopping the engine of {engine.db}; its jobs are kept")
+        finally:
+            engine.close()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into `_Stopped`; later ones do not disturb the closing."""
+
+    def stop(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopped
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored stays so: nohup means it.
+    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in wanted}
+    try:
+        yield
+    except _Stopped:
+        pass  # it came while the engine closed
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def _announce(engine: EmbeddedEngine, *, as_json: bool) -> None:
+    if as_json:
+        show_json(
+            {
+                "url": engine.url,
+                "token": engine.token,
+                "scheduler": engine.scheduler_address,
+                "db": str(engine.db),
+                "pid": os.getpid(),
+            }
+        )
+        return
+    show_line(f"dcengine serves {engine.db} at")
+    show_line(f"  {engine.url}", style="bold")
+    show_line("bring a worker:")
+    show_line(f"  dcengine join {shlex.quote(engine.url)} --tags gpu --nickname alice")
+    show_line("stop it with Ctrl-C; its jobs are kept")

@@ -1,0 +1,9 @@
+"""The Dask cluster: the only room that imports ``distributed``.
+
+`Cluster` starts or joins one, keeps the table of workers with their tags, and carries units to their slots.
+"""
+
+from .cluster import Cluster
+from .settings import ClusterSettings, Slot, WorkerGone
+
+__all__ = ["Cluster", "ClusterSettings", "Slot", "WorkerGone"]

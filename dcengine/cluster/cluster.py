@@ -1,0 +1,313 @@
+"""The cluster as the engine sees it: workers with their tags, ready slots, and the way to run a unit there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .._version import __version__
+from ..errors import ClusterError
+from ..jobs import Worker
+from ..runner.units import Live, Unit, UnitReport
+from ..tags import parse_offer
+from ..verbs import JoinTicket
+from .crew import Crew, new_crew
+from .settings import ClusterSettings, Slot, WorkerGone
+
+if TYPE_CHECKING:
+    from .link import Link
+    from .member import Member
+
+logger = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 10.0  #: that the first workers have to join
+LOOK_SECONDS = 2.0  #: between looks at the scheduler's list of workers, beside what it tells by itself
+REST_SECONDS = 1.0  #: before a worker that was lost from sight may join again
+STOP_SECONDS = 0.5  #: that workers have to end our slots when we leave
+LONGEST_PAUSE = 30.0  #: between attempts to get a cluster back
+
+_live_decoder = msgspec.msgpack.Decoder(list[Live])
+
+
+class Cluster:
+    """A Dask cluster, our own or somebody else's. Lives in one asyncio loop, in whatever thread."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        *,
+        engine_id: str,
+        on_change: Callable[[], None],
+        on_live: Callable[[Live], None],
+    ) -> None:
+        for tags in settings.worker_tags:
+            parse_offer(tags)  # a mistake is the caller's to hear, now
+        self.workers: dict[str, Worker] = {}  #: by name, unfit ones included
+        self.slots: list[Slot] = []  #: ready ones
+        self.settled = False  #: the first workers had time to join
+        self._settings = settings
+        self._engine = engine_id
+        self._on_change = on_change
+        self._on_live = on_live
+        self._crew: Crew | None = None
+        self._link: Link | None = None
+        self._members: dict[str, Member] = {}
+        self._homes: dict[Slot, Member] = {}
+        self._joining: set[asyncio.Task[None]] = set()
+        self._resting: set[str] = set()
+        self._keeper: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self._look_now = asyncio.Event()
+        self._lost = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start or join the cluster; its workers may still be on their way afterwards.
+
+        Raises `ClusterFailed` or `SchedulerUnreachable`.
+        """
+        try:
+            await self._begin()
+        except BaseException:
+            await self._end()
+            raise
+        self._keeper = asyncio.create_task(self._keep())
+        asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._settle)
+
+    async def close(self) -> None:
+        """Leave the cluster, or end it if it is our own; no process is left behind."""
+        self._is_closing = True
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        await self._end()
+
+    def ticket(self) -> JoinTicket:
+        """Return what another machine needs to bring a worker."""
+        if self._link is None:
+            raise ClusterError("the cluster is starting; ask again in a second")
+        pair = self._crew.certificate if self._crew else None
+        return JoinTicket(
+            scheduler=self._link.scheduler,
+            ca=pair.ca if pair else None,
+            certificate=pair.certificate if pair else None,
+            key=pair.key if pair else None,
+            version=__version__,
+        )
+
+    @property
+    def address(self) -> str | None:
+        """The scheduler's address, None while there is none."""
+        return self._link.scheduler if self._link else None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of our own scheduler and workers, by name."""
+        return self._crew.pids if self._crew else {}
+
+    # ---- units ---------------------------------------------------------------------------------
+
+    def run(self, unit: Unit, slot: Slot) -> Coroutine[Any, Any, UnitReport]:
+        """Run *unit* on *slot*, after what was sent there before; raises `WorkerGone`."""
+        return self._home(slot).run(unit, slot)
+
+    async def interrupt(self, unit: int, slot: Slot) -> None:
+        """Stop *unit* if it runs on *slot*, drop it if it waits there."""
+        with suppress(WorkerGone):  # then its run() says so
+            await self._home(slot).ask("interrupt", slot=slot.number, unit=unit)
+
+    async def recall(self, unit: int, slot: Slot) -> bool:
+        """Take *unit* back from *slot* unless it has begun; return whether that worked."""
+        try:
+            return bool(await self._home(slot).ask("recall", slot=slot.number, unit=unit))
+        except WorkerGone:
+            return False
+
+    def want(self, matching: Callable[[Worker], bool]) -> None:
+        """Take slots of somebody else's cluster on workers that *matching* accepts, as far as we may.
+
+        On our own cluster all slots are ours anyway.
+        """
+        if not self._settings.is_foreign:
+            return
+        fit = [member for member in self._members.values() if member.worker and not member.worker.unfit]
+        total = sum(member.worker.slots for member in fit if member.worker)
+        free = max(1, int(total * self._settings.share)) - sum(len(member.pilots) for member in fit)
+        for member, number in _unused(member for member in fit if member.worker and matching(member.worker)):
+            if free <= 0:
+                return
+            member.open_slot(number, processes=self._settings.processes, idle=self._settings.pilot_idle)
+            free -= 1
+
+    def _home(self, slot: Slot) -> Member:
+        try:
+            return self._homes[slot]
+        except KeyError:
+            raise WorkerGone(slot.worker.name) from None
+
+    # ---- beginning, and beginning again --------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Connect to a scheduler, our own one started first."""
+        self._lost.clear()
+        if self._settings.scheduler is None:
+            self._crew = new_crew(self._settings, self._lose)
+            await self._crew.start()
+        # Dask takes half a second to import: in a thread, for the loop has others to serve
+        link = (await asyncio.to_thread(import_module, f"{__package__}.link")).Link
+        address = self._crew.address if self._crew else self._settings.scheduler
+        certificate = self._crew.certificate if self._crew else None
+        self._link = await link.connect(address, engine=self._engine, certificate=certificate)
+        self._link.listen(on_worker=self._hear_of_worker, on_word=self._hear)
+
+    async def _keep(self) -> None:
+        """Keep the table of workers true; get the cluster back when it is lost."""
+        while True:
+            await self._watch()
+            if self._is_closing:
+                return
+            logger.warning("the Dask scheduler is gone; what ran there runs again once it is back")
+            await self._end()
+            await self._begin_again()
+
+    async def _begin_again(self) -> None:
+        pause = 0.25
+        while not self._is_closing:
+            try:
+                await self._begin()
+                return
+            except (ClusterError, OSError) as error:
+                logger.warning("%s; trying again in %g s", error, pause)
+                await self._end()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _end(self) -> None:
+        """Give up all members, leave the scheduler, and end it if it is our own."""
+        link, self._link = self._link, None
+        crew, self._crew = self._crew, None
+        members = list(self._members.values())
+        for task in self._joining:
+            task.cancel()
+        if link and link.is_alive:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*(member.stop() for member in members)), STOP_SECONDS)
+        for member in members:
+            self._forget(member)
+        if link:
+            await link.close()
+        if crew:
+            await crew.close()
+
+    def _lose(self) -> None:
+        self._lost.set()
+        self._look_now.set()
+
+    # ---- the table of workers ------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Follow the scheduler's workers until the scheduler is gone."""
+        while self._link and self._link.is_alive and not self._lost.is_set() and not self._is_closing:
+            self._look_now.clear()
+            with suppress(OSError, RuntimeError, asyncio.TimeoutError):  # a link that just went down
+                self._compare(await self._link.addresses())
+            # not wait_for(): before Python 3.12 it loses a cancellation that comes together with the event
+            timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_now.set)
+            await self._look_now.wait()
+            timer.cancel()
+
+    def _compare(self, present: set[str]) -> None:
+        """Make the members those at the addresses *present*."""
+        for address in self._members.keys() - present:
+            self._members[address].leave()
+        for address in present - self._members.keys() - self._resting:
+            self._admit(address)
+
+    def _admit(self, address: str) -> None:
+        from .member import Member  # loaded by now, and not before `start`
+
+        assert self._link
+        member = self._members[address] = Member(self._link, address, self._update)
+        member.gone.add_done_callback(lambda _: self._forget(member))
+        task = asyncio.create_task(self._join(member))
+        self._joining.add(task)
+        task.add_done_callback(self._joining.discard)
+
+    async def _join(self, member: Member) -> None:
+        """Get to know *member*; on our own cluster take all its slots."""
+        try:
+            await member.join()
+        except Exception as error:
+            logger.info("worker at %s did not answer: %s: %s", member.address, type(error).__name__, error)
+            member.leave()
+            return
+        assert member.worker
+        self.workers[member.name] = member.worker
+        if not member.worker.unfit and not self._settings.is_foreign:
+            for number in range(member.worker.slots):
+                member.open_slot(number, processes=self._settings.processes, idle=None)
+        expected = 1 if self._settings.is_foreign else max(1, self._settings.workers)
+        if len(self.workers) >= expected and len(self._joining) <= 1:  # this one is still counted
+            self.settled = True
+        self._on_change()
+
+    def _forget(self, member: Member) -> None:
+        """Take *member* off the table; it may join again after a moment."""
+        if self._members.get(member.address) is not member:
+            return
+        del self._members[member.address]
+        member.leave()
+        if member.worker and self.workers.get(member.name) is member.worker:
+            del self.workers[member.name]
+        self._resting.add(member.address)
+        asyncio.get_running_loop().call_later(REST_SECONDS, self._let_join, member.address)
+        self._update()
+
+    def _let_join(self, address: str) -> None:
+        self._resting.discard(address)
+        self._look_now.set()
+
+    def _settle(self) -> None:
+        if not self.settled:
+            self.settled = True
+            self._on_change()
+
+    def _update(self) -> None:
+        """Make the list of slots from the members' slots, and say so."""
+        self._homes = {slot: member for member in self._members.values() for slot in member.slots.values()}
+        self.slots = list(self._homes)
+        self._on_change()
+
+    # ---- what is heard -------------------------------------------------------------------------
+
+    def _hear_of_worker(self, event: dict[str, Any]) -> None:
+        """Take note that the scheduler says a worker came or went."""
+        member = self._members.get(event.get("worker", ""))
+        if member and event.get("action") == "remove-worker":
+            member.leave()
+        self._look_now.set()
+
+    def _hear(self, word: dict[str, Any]) -> None:
+        """Take note of what our side on a worker says."""
+        if "live" in word:
+            for live in _live_decoder.decode(word["live"]):
+                self._on_live(live)
+        elif "ready" in word:
+            for member in self._members.values():
+                member.ready(word["ready"])
+
+
+def _unused(members: Iterable[Member]) -> list[tuple[Member, int]]:
+    """Return the slots of *members* without a pilot, spread over the workers."""
+    free = [
+        (number, member.name, member)
+        for member in members
+        for number in range(member.worker.slots if member.worker else 0)
+        if number not in member.pilots
+    ]
+    return [(member, number) for number, _, member in sorted(free, key=lambda slot: slot[:2])]

@@ -1,0 +1,220 @@
+"""Our own scheduler and workers: child processes, or for tests and tiny notebooks parts of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from ..errors import ClusterFailed
+from .orders import Happening, Orders, WorkerOrders
+from .settings import Certificate, ClusterSettings, Identity
+
+if TYPE_CHECKING:
+    from distributed import Scheduler, Worker
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 60.0  #: for the launcher to import Dask and to have a scheduler
+STOP_SECONDS = 1.5  #: for the launcher to end everything and itself
+LINES_LIMIT = 64 * 1024  #: bytes of its complaints taken at once
+
+
+class Crew(Protocol):
+    """A scheduler and workers that are ours."""
+
+    address: str  #: of the scheduler
+    certificate: Certificate | None
+    pids: dict[str, int]  #: of the scheduler and the workers, by name
+
+    async def start(self) -> None:
+        """Start; raises `ClusterFailed`. Workers may still be joining afterwards."""
+        ...
+
+    async def close(self) -> None:
+        """End all of it, in bounded time."""
+        ...
+
+
+def new_crew(settings: ClusterSettings, on_lost: Callable[[], None]) -> Crew:
+    """Return the crew that *settings* ask for; *on_lost* is called when it is beyond repair."""
+    return ProcessCrew(settings, on_lost) if settings.processes else LocalCrew(settings)
+
+
+def _worker_orders(settings: ClusterSettings) -> list[WorkerOrders]:
+    return [
+        WorkerOrders(name=f"w{index + 1}", identity=Identity(tags=settings.tags_of(index)))
+        for index in range(settings.workers)
+    ]
+
+
+# ---- child processes -----------------------------------------------------------------------
+
+
+class ProcessCrew:
+    """Scheduler and workers as children of a launcher process."""
+
+    def __init__(self, settings: ClusterSettings, on_lost: Callable[[], None]) -> None:
+        self.address = ""
+        self.certificate: Certificate | None = None
+        self.pids: dict[str, int] = {}
+        self._settings = settings
+        self._on_lost = on_lost
+        self._directory = ""
+        self._launcher: asyncio.subprocess.Process | None = None
+        self._listeners: list[asyncio.Task[None]] = []
+        self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Start the launcher, and through it the rest; raises `ClusterFailed`."""
+        self._launcher = await self._spawn()
+        stdin, stdout, stderr = _pipes(self._launcher)
+        self._listeners = [asyncio.create_task(self._listen(stdout)), asyncio.create_task(_relay_complaints(stderr))]
+        # The launcher imports Dask while this process does the same, in a thread: the loop has others to serve.
+        nodes = await asyncio.to_thread(import_module, f"{__package__}.nodes")
+        self.certificate = certificate = await asyncio.to_thread(nodes.new_certificate)
+        self._directory = tempfile.mkdtemp(prefix="dcengine-")
+        orders = Orders(
+            host=self._settings.host,
+            certificate=certificate,
+            workers=_worker_orders(self._settings),
+            directory=self._directory,
+        )
+        stdin.write(msgspec.json.encode(orders) + b"\n")
+        try:
+            self.address = await asyncio.wait_for(self._started, START_SECONDS)
+        except asyncio.TimeoutError:
+            raise ClusterFailed("the Dask scheduler", f"it said nothing for {START_SECONDS:g} s") from None
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", f"{__package__}.launcher"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=_environment(self._settings.workers),
+                start_new_session=True,  # a Ctrl-C in the terminal is for the engine alone
+            )
+        except OSError as error:
+            raise ClusterFailed("the cluster's launcher", str(error)) from error
+
+    async def _listen(self, stdout: asyncio.StreamReader) -> None:
+        """Take note of what the launcher says until it is gone."""
+        async for line in stdout:
+            self._note(msgspec.json.decode(line, type=Happening))
+        if not self._started.done():
+            self._started.set_exception(ClusterFailed("the cluster's launcher", "it ended at once, see the log"))
+        self._on_lost()
+
+    def _note(self, happening: Happening) -> None:
+        if happening.pid and happening.kind != "ended":
+            self.pids[happening.name] = happening.pid
+        if happening.kind == "scheduler":
+            self._started.set_result(happening.address)
+        elif happening.kind == "failed":
+            self._started.set_exception(ClusterFailed("the Dask scheduler", happening.reason))
+        elif happening.kind == "ended":
+            logger.warning("%s (process %d) %s", happening.name, happening.pid, happening.reason)
+
+    async def close(self) -> None:
+        """End the launcher, which ends the rest; kill it if it takes its time."""
+        if self._launcher:
+            await _end(self._launcher)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)  # a launcher that was killed has left it
+        for listener in self._listeners:
+            listener.cancel()
+        if self._started.done() and not self._started.cancelled():
+            self._started.exception()  # nobody may be left to look at it
+
+
+def _pipes(
+    launcher: asyncio.subprocess.Process,
+) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]:
+    assert launcher.stdin is not None
+    assert launcher.stdout is not None
+    assert launcher.stderr is not None
+    return launcher.stdin, launcher.stdout, launcher.stderr
+
+
+async def _relay_complaints(stderr: asyncio.StreamReader) -> None:
+    """Log what the launcher's processes write to stderr."""
+    while text := await stderr.read(LINES_LIMIT):
+        for line in text.decode("utf-8", "replace").splitlines():
+            logger.warning("cluster: %s", line)
+
+
+async def _end(launcher: asyncio.subprocess.Process) -> None:
+    """Tell *launcher* to end; kill it if it takes its time."""
+    _pipes(launcher)[0].close()
+    try:
+        await asyncio.wait_for(launcher.wait(), STOP_SECONDS)
+    except asyncio.TimeoutError:
+        with suppress(ProcessLookupError):
+            launcher.kill()  # its children end when their lifeline does
+        await launcher.wait()
+
+
+def _environment(workers: int) -> dict[str, str]:
+    """Return the environment of the cluster's processes."""
+    installation = (sys.prefix, sys.base_prefix)
+    extra = [path for path in sys.path if path and not path.startswith(installation)]
+    threads = str(max(1, (os.cpu_count() or 1) // max(1, workers)))
+    # several workers share the cores; numeric libraries would each take all of them
+    shared = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    given = {**os.environ, "PYTHONPATH": os.pathsep.join(extra)}
+    if sys.platform == "darwin":
+        given["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
+    return {**shared, **given}
+
+
+# ---- in this process -----------------------------------------------------------------------
+
+
+class LocalCrew:
+    """Scheduler and workers inside this process and its loop."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.address = ""
+        self.certificate: Certificate | None = None
+        self.pids: dict[str, int] = {}
+        self._settings = settings
+        self._directory = tempfile.TemporaryDirectory(prefix="dcengine-")
+        self._scheduler: Scheduler | None = None
+        self._workers: list[Worker] = []
+
+    async def start(self) -> None:
+        """Start scheduler and workers; raises `ClusterFailed`."""
+        nodes: Any = await asyncio.to_thread(import_module, f"{__package__}.nodes")
+        try:
+            with nodes.calm():
+                self._scheduler = await nodes.new_local_scheduler()
+                self.address = self._scheduler.address
+                for worker in _worker_orders(self._settings):
+                    self._workers.append(await self._start_worker(nodes, worker))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ClusterFailed("the cluster inside this process", str(error)) from error
+
+    async def _start_worker(self, nodes: Any, worker: WorkerOrders) -> Worker:
+        node: Worker = nodes.new_worker(
+            self.address, name=worker.name, identity=worker.identity, directory=self._directory.name
+        )
+        started: Worker = await node
+        return started
+
+    async def close(self) -> None:
+        """End the workers, then the scheduler."""
+        for node in [*self._workers, *([self._scheduler] if self._scheduler else [])]:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(node.close(), STOP_SECONDS)
+        self._directory.cleanup()

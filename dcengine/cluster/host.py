@@ -1,0 +1,327 @@
+"""What lives on each Dask worker: our slots there, their queues, and the way back for what they print.
+
+It is installed by the engine, answers over the worker's own connections, and is kept apart by engine:
+several engines may use one worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any
+
+import msgspec
+from distributed import Worker, WorkerPlugin, get_worker
+
+from ..codec import pack
+from ..errors import ClusterFailed
+from ..runner.code_cache import CodeCache, UnknownCode
+from ..runner.nursery import Nursery
+from ..runner.slot import ChildSlot
+from ..runner.threads import ThreadSlot
+from ..runner.units import Ending, Live, Unit, UnitReport
+from . import facts
+
+logger = logging.getLogger(__name__)
+
+PLUGIN = "dcengine"
+LIVE_INTERVAL = 0.05  #: seconds that live messages of one worker are gathered
+LIVE_LIMIT = 64 * 1024  #: bytes of live messages that are sent at once
+REMEMBERED = 1000  #: ended or refused units a slot remembers
+PILOT_CHECK = 0.5  #: seconds between a pilot's looks at its own task
+
+_unit_decoder, _encoder = msgspec.msgpack.Decoder(Unit), msgspec.msgpack.Encoder()
+
+
+def topic_of(engine: str) -> str:
+    """Return the Dask topic on which workers talk to *engine*."""
+    return f"dcengine-{engine}"
+
+
+def report_of_nothing(unit: Unit) -> UnitReport:
+    """Return the report of a unit of which no call began."""
+    return UnitReport(endings=bytes([Ending.NOT_RUN]) * unit.count, values=pack([b""] * unit.count))
+
+
+# ---- one slot ------------------------------------------------------------------------------
+
+
+class SlotClosed(Exception):
+    """The slot was closed under a running unit, which nobody had asked to interrupt."""
+
+
+class HostedSlot:
+    """One warm slot on this worker, and the units that wait for it."""
+
+    def __init__(self, slot: ChildSlot | ThreadSlot) -> None:
+        self._slot = slot
+        self._running: int | None = None
+        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._over: deque[int] = deque(maxlen=REMEMBERED)
+        self._refused: deque[int] = deque(maxlen=REMEMBERED)
+        self._interrupted: int | None = None
+        self._is_closed = False
+        self.idle_since = _now()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._running is None
+
+    async def run(self, unit: Unit) -> UnitReport:
+        """Run *unit* when its turn comes; raises `SlotClosed` if it was cut short by the end of the slot."""
+        if unit.id in self._refused or not await self._turn(unit.id):
+            return report_of_nothing(unit)
+        try:
+            report = await self._slot.run(unit)
+            self._over.append(unit.id)
+            if self._is_closed and self._interrupted != unit.id and Ending.INTERRUPTED in report.endings:
+                raise SlotClosed
+            return report
+        finally:
+            self._pass_on()
+
+    def recall(self, unit: int) -> bool:
+        """Drop *unit* unless it has begun; return whether it will not run."""
+        if unit == self._running or unit in self._over:
+            return False
+        turn = self._waiting.pop(unit, None)
+        if turn is None:  # the request overtook the unit itself
+            self._refused.append(unit)
+        else:
+            turn.set_result(False)
+        return True
+
+    def interrupt(self, unit: int) -> None:
+        """Stop *unit* if it runs, drop it if it waits."""
+        if unit == self._running:
+            self._interrupted = unit
+            self._slot.interrupt(unit)
+        else:
+            self.recall(unit)
+
+    async def close(self) -> None:
+        """End the slot; what waits comes back as not run."""
+        self._is_closed = True
+        for unit in list(self._waiting):
+            self.recall(unit)
+        await self._slot.close()
+
+    async def _turn(self, unit: int) -> bool:
+        """Wait until it is the turn of *unit*; return False if it was taken back."""
+        if self._running is None:
+            self._running = unit
+            return True
+        turn = self._waiting[unit] = asyncio.get_running_loop().create_future()
+        return bool(await turn)
+
+    def _pass_on(self) -> None:
+        """Give the slot to the next unit that waits."""
+        self._running, self.idle_since = None, _now()
+        if self._waiting:
+            unit = next(iter(self._waiting))
+            self._running = unit
+            self._waiting.pop(unit).set_result(True)
+
+
+# ---- one engine on this worker -------------------------------------------------------------
+
+
+class Guest:
+    """One engine's slots on this worker and what they say before they end."""
+
+    def __init__(self, worker: Worker, engine: str) -> None:
+        self._worker = worker
+        self._topic = topic_of(engine)
+        self._live: list[Live] = []
+        self._live_size = 0
+        self._live_timer: asyncio.TimerHandle | None = None
+        self.slots: dict[int, HostedSlot] = {}
+
+    async def open(self, number: int, slot: ChildSlot | ThreadSlot, *, key: str) -> HostedSlot:
+        """Start *slot* as number *number* and tell the engine that the pilot *key* is ready."""
+        await slot.start()
+        self.slots[number] = HostedSlot(slot)
+        self._worker.log_event(self._topic, {"ready": key})
+        return self.slots[number]
+
+    async def close_slot(self, hosted: HostedSlot) -> None:
+        """End one slot."""
+        self.slots = {number: slot for number, slot in self.slots.items() if slot is not hosted}
+        await hosted.close()
+
+    async def close(self) -> None:
+        """End all slots."""
+        hosted = list(self.slots.values())
+        self.slots.clear()
+        await asyncio.gather(*(slot.close() for slot in hosted))
+        self.send_live()
+
+    def say(self, live: Live) -> None:
+        """Send *live* to the engine, together with what else is said in the next moment."""
+        self._live.append(live)
+        self._live_size += len(live.data)
+        if self._live_size >= LIVE_LIMIT:
+            self.send_live()
+        elif self._live_timer is None:
+            self._live_timer = asyncio.get_running_loop().call_later(LIVE_INTERVAL, self.send_live)
+
+    def send_live(self) -> None:
+        """Send what is gathered, without waiting for more."""
+        if self._live_timer:
+            self._live_timer.cancel()
+        if self._live:
+            self._worker.log_event(self._topic, {"live": _encoder.encode(self._live)})
+        self._live, self._live_size, self._live_timer = [], 0, None
+
+
+# ---- the worker ----------------------------------------------------------------------------
+
+
+class Host(WorkerPlugin):
+    """All engines' slots on one Dask worker."""
+
+    name = PLUGIN
+
+    def __init__(self) -> None:
+        self._worker: Worker
+        self._guests: dict[str, Guest] = {}
+        self._codes = CodeCache()  # of the slots that are threads; a nursery has its own
+        self._nursery: Nursery | None = None
+        self._nursery_lock = asyncio.Lock()
+        self._held = 0  # pilots that need the nursery
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask when the plug-in is added."""
+        self._worker = worker
+        worker.handlers["dcengine_run"] = self.run
+        worker.handlers["dcengine_interrupt"] = self.interrupt
+        worker.handlers["dcengine_recall"] = self.recall
+        worker.handlers["dcengine_stop"] = self.stop
+
+    async def teardown(self, worker: Worker) -> None:
+        """Called by Dask when the worker closes."""
+        for engine in list(self._guests):
+            await self.stop(engine)
+        await self._close_nursery()
+
+    async def welcome(self, engine: str) -> None:
+        """Make a new and empty place for *engine*."""
+        await self.stop(engine)
+        self._guests[engine] = Guest(self._worker, engine)
+
+    async def hold(self, engine: str, number: int, *, key: str, processes: bool, idle: float | None) -> str:
+        """Keep a slot for *engine* until it is stopped, its task is cancelled, or it had no work for *idle* seconds."""
+        guest = self._guests[engine]
+        self._held += 1
+        try:
+            hosted = await guest.open(number, await self._new_slot(guest, processes=processes), key=key)
+            try:
+                return await self._watch(guest, hosted, key=key, idle=idle)
+            finally:
+                await guest.close_slot(hosted)
+        finally:
+            self._held -= 1
+            if not self._held:
+                await self._close_nursery()
+
+    async def _watch(self, guest: Guest, hosted: HostedSlot, *, key: str, idle: float | None) -> str:
+        """Return why a pilot has to end, once it has to."""
+        while True:
+            await asyncio.sleep(PILOT_CHECK if idle is None else min(PILOT_CHECK, idle / 4))
+            if hosted not in guest.slots.values():
+                return "stopped"
+            # Dask never stops a running task: it only marks it, also when the engine's process is gone
+            task = self._worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":
+                return "cancelled"
+            if idle is not None and hosted.is_idle and _now() - hosted.idle_since > idle:
+                return "idle"
+
+    async def run(self, engine: str, slot: int, unit: bytes) -> dict[str, Any]:
+        """Answer an engine that sends a unit."""
+        order = _unit_decoder.decode(unit)
+        guest = self._guests.get(engine)
+        if guest is None:
+            return {"status": "slot closed"}
+        hosted = guest.slots.get(slot)
+        if hosted is None:
+            return {"status": "no slot", "report": _encoder.encode(report_of_nothing(order))}
+        try:
+            report = await hosted.run(order)
+            guest.send_live()  # the engine waits for what was said before it believes the report
+            return {"status": "done", "report": _encoder.encode(report)}
+        except UnknownCode:
+            return {"status": "unknown code"}
+        except SlotClosed:
+            return {"status": "slot closed"}
+        except ClusterFailed as error:
+            logger.warning("slot %d is given up: %s", slot, error)
+            await guest.close_slot(hosted)
+            return {"status": "no slot", "report": _encoder.encode(report_of_nothing(order))}
+
+    async def interrupt(self, engine: str, slot: int, unit: int) -> bool:
+        """Answer an engine that wants a unit stopped."""
+        if hosted := self._slot(engine, slot):
+            hosted.interrupt(unit)
+        return True
+
+    async def recall(self, engine: str, slot: int, unit: int) -> bool:
+        """Answer an engine that wants a unit back."""
+        hosted = self._slot(engine, slot)
+        return hosted.recall(unit) if hosted else False
+
+    async def stop(self, engine: str) -> bool:
+        """Answer an engine that leaves."""
+        if guest := self._guests.pop(engine, None):
+            await guest.close()
+        return True
+
+    def _slot(self, engine: str, number: int) -> HostedSlot | None:
+        guest = self._guests.get(engine)
+        return guest.slots.get(number) if guest else None
+
+    async def _new_slot(self, guest: Guest, *, processes: bool) -> ChildSlot | ThreadSlot:
+        if processes:
+            return ChildSlot(await self._open_nursery(), guest.say)
+        return ThreadSlot(str(self._worker.name), guest.say, self._codes)
+
+    async def _open_nursery(self) -> Nursery:
+        async with self._nursery_lock:
+            if self._nursery is None:
+                nursery = Nursery(str(self._worker.name))
+                await nursery.start()
+                self._nursery = nursery
+            return self._nursery
+
+    async def _close_nursery(self) -> None:
+        async with self._nursery_lock:
+            if self._nursery:
+                nursery, self._nursery = self._nursery, None
+                await nursery.close()
+
+
+async def install(engine: str, dask_worker: Worker) -> dict[str, str | None]:
+    """Make room for *engine* on *dask_worker*; return the tags that the machine offers by itself.
+
+    Called by the engine through Dask when a worker joins, and again when it was lost from sight.
+    """
+    if PLUGIN not in dask_worker.plugins:
+        await dask_worker.plugin_add(plugin=Host(), name=PLUGIN, catch_errors=False)
+    await _host_of(dask_worker).welcome(engine)
+    return await asyncio.to_thread(facts.discover)
+
+
+async def hold_slot(*, engine: str, number: int, pilot: str, processes: bool, idle: float | None) -> str:
+    """Hold one slot of the worker on which this is called as a Dask task; return why it ended."""
+    return await _host_of(get_worker()).hold(engine, number, key=pilot, processes=processes, idle=idle)
+
+
+def _host_of(worker: Worker) -> Host:
+    host = worker.plugins[PLUGIN]
+    assert isinstance(host, Host)
+    return host
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,133 @@
+"""The engine's own connection to a Dask scheduler and, directly, to its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from importlib import resources
+from typing import Any
+
+from distributed import Client, Future
+
+from ..errors import SchedulerUnreachable
+from .host import install, topic_of
+from .nodes import security
+from .pilot import pilot_function
+from .settings import Certificate
+
+CONNECT_SECONDS = 5.0  #: a scheduler that has not answered by then is unreachable
+CLOSE_SECONDS = 0.5
+
+Event = dict[str, Any]
+
+
+class Link:
+    """One client of one scheduler."""
+
+    def __init__(self, client: Any, engine: str) -> None:
+        self._client = client  # half of Dask's asynchronous surface is typed as the blocking one
+        self._engine = engine
+        self._connection: Any = None  # set once connected
+        self._pilot = pilot_function()
+
+    @classmethod
+    async def connect(cls, address: str, *, engine: str, certificate: Certificate | None = None) -> Link:
+        """Return a link to the scheduler at *address*; raises `SchedulerUnreachable`."""
+        client: Any = Client(
+            address,
+            asynchronous=True,
+            security=security(certificate),
+            set_as_default=False,
+            timeout=CONNECT_SECONDS,
+            name=f"dcengine-{engine}",
+        )
+        link = cls(client, engine)
+        try:
+            await client
+        except (OSError, ValueError, TypeError, RuntimeError, asyncio.TimeoutError) as error:
+            await link.close()
+            raise SchedulerUnreachable(address, str(error) or type(error).__name__) from error
+        link._connection = client.scheduler_comm
+        return link
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the scheduler is at the other end, without a break: Dask's client forgets what it listens to."""
+        return bool(self._client.status == "running" and self._client.scheduler_comm is self._connection)
+
+    def listen(self, *, on_worker: Callable[[Event], None], on_word: Callable[[Event], None]) -> None:
+        """Call *on_worker* when workers come or go, *on_word* for what our side on the workers says."""
+        self._client.subscribe_topic("all", lambda event: on_worker(event[1]))
+        self._client.subscribe_topic(topic_of(self._engine), lambda event: on_word(event[1]))
+
+    @property
+    def scheduler(self) -> str:
+        """The scheduler's address."""
+        return str(self._client.scheduler.address)
+
+    async def addresses(self) -> set[str]:
+        """Return the addresses of all workers of the scheduler; raises `OSError` when it is gone."""
+        return set(await self._client.scheduler.ncores())
+
+    async def probe(self, address: str) -> dict[str, Any]:
+        """Return what the worker at *address* is, whether or not it has dcengine."""
+        source = resources.files(__package__).joinpath("probe.py").read_text("utf-8")
+        # `eval` is pickled by its name: the worker needs nothing of ours to understand it
+        question = f"(lambda names: (exec({source!r}, names), names['probe']({address!r}))[1])({{}})"
+        answers = await self._client.run(eval, question, workers=[address])
+        return dict(answers[address])
+
+    async def reach(self, address: str) -> None:
+        """Check that this process can talk to the worker directly; raises `OSError`."""
+        await self.call(address, "ping")
+
+    async def install(self, address: str) -> dict[str, str | None]:
+        """Install our side on the worker at *address*; return the tags its machine offers."""
+        answers = await self._client.run(install, engine=self._engine, workers=[address])
+        return dict(answers[address])
+
+    def send_pilot(self, address: str, *, key: str, number: int, processes: bool, idle: float | None) -> Future[str]:
+        """Start the pilot of slot *number* on the worker at *address*."""
+        pilot: Future[str] = self._client.submit(
+            self._pilot,
+            engine=self._engine,
+            number=number,
+            pilot=key,
+            processes=processes,
+            idle=idle,
+            key=key,
+            workers=[address],
+            allow_other_workers=False,
+            pure=False,
+        )
+        return pilot
+
+    def call(self, address: str, operation: str, **facts: Any) -> Coroutine[Any, Any, Any]:
+        """Ask the worker at *address* directly; awaiting it raises `OSError` when the worker is gone."""
+        asking: Coroutine[Any, Any, Any] = getattr(self._client.rpc(address), operation)(**facts)
+        return asking
+
+    def ask(self, address: str, operation: str, **facts: Any) -> Coroutine[Any, Any, Any]:
+        """Ask our side on the worker at *address*."""
+        return self.call(address, f"dcengine_{operation}", engine=self._engine, **facts)
+
+    async def close(self) -> None:
+        """Leave the scheduler; it releases our pilots."""
+        if self.is_alive:  # otherwise the scheduler tells the one who leaves that he left, and logs that it cannot
+            self._client.unsubscribe_topic("all")
+        with suppress(asyncio.TimeoutError, OSError), _quiet_client():
+            await asyncio.wait_for(self._client.close(timeout=CLOSE_SECONDS), CLOSE_SECONDS)
+
+
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Keep Dask from logging, as an error with a traceback, that it was closed while it tried to reconnect."""
+    logger = logging.getLogger("distributed.client")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,230 @@
+"""One Dask worker as the engine sees it: what it is, its pilots, and the units in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import secrets
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from .._version import __version__
+from ..errors import InvalidTags, WorkerUnfit
+from ..jobs import Worker
+from ..runner.units import Unit, UnitReport
+from ..tags import parse_offer
+from .link import Link
+from .settings import Slot, WorkerGone
+
+logger = logging.getLogger(__name__)
+
+REACH_SECONDS = 10.0  #: a worker that this process cannot connect to by then is unfit
+PILOT_PAUSE = 1.0  #: seconds before a pilot that ended by itself is sent again
+
+_encoder, _report_decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(UnitReport)
+
+
+class Member:
+    """A worker of the cluster from the moment it joins until it is gone."""
+
+    def __init__(self, link: Link, address: str, on_change: Callable[[], None]) -> None:
+        self.address = address
+        self.worker: Worker | None = None  #: None until it was examined
+        self.slots: dict[str, Slot] = {}  #: ready ones, by the key of their pilot
+        self.pilots: dict[int, asyncio.Task[None]] = {}  #: by slot number
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._link = link
+        self._on_change = on_change
+        self._codes: set[bytes] = set()  # digests of the functions it has
+        self._keys: dict[str, int] = {}  # pilot -> slot number
+
+    @property
+    def name(self) -> str:
+        return self.worker.name if self.worker else self.address
+
+    # ---- joining and leaving -------------------------------------------------------------------
+
+    async def join(self) -> None:
+        """Find out what the worker is; afterwards `worker` is set, unfit or ready for pilots."""
+        answers = await self._link.probe(self.address)
+        try:
+            self.worker = await self._examined(answers)
+        except WorkerUnfit as reason:
+            self.worker = _worker(self.address, answers, tags={}, unfit=str(reason))
+            logger.warning("%s", reason)
+        self._on_change()
+
+    async def _examined(self, answers: dict[str, Any]) -> Worker:
+        """Return the worker that gave *answers*, ready for pilots; raises `WorkerUnfit`."""
+        name = answers["name"]
+        if problem := _why_unfit(answers):
+            raise WorkerUnfit(name, problem)
+        try:
+            offered = parse_offer(answers["tags"])
+        except InvalidTags as error:
+            raise WorkerUnfit(name, f"its tags do not parse: {error}") from error
+        try:
+            await asyncio.wait_for(self._link.reach(self.address), REACH_SECONDS)
+        except (OSError, asyncio.TimeoutError) as error:
+            problem = f"this machine cannot connect to it at {self.address}; open that address to the engine's machine"
+            raise WorkerUnfit(name, problem) from error
+        found = await self._link.install(self.address)
+        resources = dict.fromkeys(answers["resources"])
+        return _worker(self.address, answers, tags={**found, **resources, **offered})
+
+    async def stop(self) -> None:
+        """Ask the worker to end our slots."""
+        if self.worker and not self.worker.unfit:
+            with suppress(WorkerGone):
+                await self.ask("stop")
+
+    def leave(self) -> None:
+        """Give the worker up: everything in its hands raises `WorkerGone`."""
+        if not self.gone.done():
+            self.gone.set_result(None)
+        for pilot in self.pilots.values():
+            pilot.cancel()
+        self.slots.clear()
+
+    # ---- pilots --------------------------------------------------------------------------------
+
+    def open_slot(self, number: int, *, processes: bool, idle: float | None) -> None:
+        """Send a pilot for slot *number*; with *idle* it may end by itself after so many seconds without work."""
+        hold = self._hold_once if idle is not None else self._hold_always
+        self.pilots[number] = asyncio.create_task(hold(number, processes=processes, idle=idle))
+
+    def ready(self, pilot: str) -> None:
+        """Take note that *pilot* has its slot ready."""
+        if pilot in self._keys and self.worker:
+            self.slots[pilot] = Slot(self.worker, self._keys[pilot])
+            self._on_change()
+
+    async def _hold_always(self, number: int, *, processes: bool, idle: float | None) -> None:
+        while True:
+            await self._hold(number, processes=processes, idle=idle)
+            await asyncio.sleep(PILOT_PAUSE)
+
+    async def _hold_once(self, number: int, *, processes: bool, idle: float | None) -> None:
+        try:
+            await self._hold(number, processes=processes, idle=idle)
+        finally:
+            self.pilots.pop(number, None)
+            self._on_change()
+
+    async def _hold(self, number: int, *, processes: bool, idle: float | None) -> None:
+        """Hold slot *number* for the life of one pilot."""
+        key = f"dcengine-pilot-{secrets.token_hex(8)}"
+        self._keys[key] = number
+        pilot = self._link.send_pilot(self.address, key=key, number=number, processes=processes, idle=idle)
+        try:
+            await pilot
+        except CancelledError:
+            pass  # Dask's word for a scheduler or worker that is gone
+        except Exception as error:
+            logger.warning("worker %s could not hold a slot: %s: %s", self.name, type(error).__name__, error)
+        finally:
+            pilot.release()  # Dask marks the task, our side on the worker sees the mark
+            del self._keys[key]
+            if self.slots.pop(key, None):
+                self._on_change()
+
+    # ---- units ---------------------------------------------------------------------------------
+
+    async def run(self, unit: Unit, slot: Slot) -> UnitReport:
+        """Run *unit* on *slot*; raises `WorkerGone`."""
+        slot.in_flight += 1
+        try:
+            reply = await self._send(unit, slot.number)
+        finally:
+            slot.in_flight -= 1
+        if reply["status"] in ("no slot", "slot closed"):
+            self._close_slot(slot.number)
+        if reply["status"] == "slot closed":
+            raise WorkerGone(self.name)
+        return _report_decoder.decode(reply["report"])
+
+    async def _send(self, unit: Unit, number: int) -> dict[str, Any]:
+        """Send *unit*, with its code only if the worker lacks it, and return the reply."""
+        if unit.function in self._codes:
+            stripped = msgspec.structs.replace(unit, code=None)
+            reply = await self.ask("run", slot=number, unit=_encoder.encode(stripped))
+            if reply["status"] != "unknown code":
+                return dict(reply)
+        reply = await self.ask("run", slot=number, unit=_encoder.encode(unit))
+        self._codes.add(unit.function)
+        return dict(reply)
+
+    def _close_slot(self, number: int) -> None:
+        """Take note that slot *number* is closed before its pilot says so."""
+        self.slots = {pilot: slot for pilot, slot in self.slots.items() if slot.number != number}
+        self._on_change()
+
+    async def ask(self, operation: str, **facts: Any) -> Any:
+        """Ask our side on the worker; whatever goes wrong with that is the worker's end: raises `WorkerGone`."""
+        try:
+            reply = await self._while_here(self._link.ask(self.address, operation, **facts))
+        except OSError as error:
+            logger.info("lost worker %s: %s", self.name, error)
+        except WorkerGone:
+            raise
+        except Exception:
+            logger.exception("worker %s does not answer as it should", self.name)
+        else:
+            if reply is not None:
+                return reply
+            logger.warning("worker %s has forgotten this engine", self.name)
+        self.leave()
+        raise WorkerGone(self.name)
+
+    async def _while_here(self, asking: Coroutine[Any, Any, Any]) -> Any:
+        """Return the result of *asking* unless the worker goes first: a stopped machine never answers."""
+        answer = asyncio.create_task(asking)
+        either: set[asyncio.Future[Any]] = {answer, self.gone}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise WorkerGone(self.name)
+        finally:
+            answer.cancel()
+
+
+def _why_unfit(answers: dict[str, Any]) -> str | None:
+    """Return why a worker that gave *answers* cannot run our tasks."""
+    where = f"its Python ({answers['executable']} on {answers['host']})"
+    upgrade = f"install dcengine {__version__} there: pip install dcengine=={__version__}"
+    if answers["version"] is None:
+        return f"{where} cannot import dcengine ({answers['problem']}); {upgrade}"
+    if answers["version"] != __version__:
+        return f"{where} has dcengine {answers['version']}, the engine has {__version__}; {upgrade}"
+    here = platform.python_version()
+    if _minor(answers["python"]) != _minor(here):
+        return (
+            f"{where} is version {answers['python']}, the engine's is {here}, "
+            f"and functions do not travel between the two; start it with Python {_minor(here)}"
+        )
+    return None
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _worker(address: str, answers: dict[str, Any], *, tags: dict[str, str | None], unfit: str | None = None) -> Worker:
+    # a tag of the worker's own making may name its contributor
+    nickname = tags.pop("nickname", None) or answers["nickname"]
+    return Worker(
+        name=answers["name"],
+        address=address,
+        contributor=nickname or f"{answers['user']}@{answers['host']}",
+        tags=tags,
+        slots=answers["slots"],
+        host=answers["host"],
+        version=answers["version"] or "",
+        unfit=unfit,
+    )

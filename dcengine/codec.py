@@ -1,0 +1,271 @@
+"""Values to bytes and back: cloudpickle for code and Python values, one frame for many values.
+
+Unpickling runs code. Only a caller's own process and the child that runs its function unpickle;
+the engine and the server carry bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import struct
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import msgspec
+
+from .errors import DcengineError, NotPicklable, RemoteError, rebuild
+from .verbs import Function
+
+PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})  #: types that plain pickle carries safely
+PROTOCOL = 5
+
+
+# ---- many values in one frame --------------------------------------------------------------
+
+
+def pack(values: Sequence[bytes]) -> bytes:
+    """Return *values* as one frame: their number, their sizes, their bytes."""
+    count = len(values)
+    return b"".join([struct.pack(f"<I{count}Q", count, *map(len, values)), *values])
+
+
+def unpack(frame: bytes) -> list[bytes]:
+    """Return the values of a frame made by `pack`; raises `ValueError` for anything else."""
+    try:
+        (count,) = struct.unpack_from("<I", frame)
+        sizes = struct.unpack_from(f"<{count}Q", frame, 4)
+    except struct.error:
+        raise ValueError("not a frame of packed values") from None
+    at = 4 + 8 * count
+    if at + sum(sizes) != len(frame):
+        raise ValueError("a frame of packed values is cut short")
+    values = []
+    for size in sizes:
+        values.append(frame[at : at + size])
+        at += size
+    return values
+
+
+# ---- values --------------------------------------------------------------------------------
+
+
+def dumps(value: object, *, what: str = "the value") -> bytes:
+    """Return *value* pickled; raises `NotPicklable` that names *what*."""
+    try:
+        if _is_plain(value):
+            return pickle.dumps(value, PROTOCOL)
+        return bytes(cloudpickle.dumps(value, PROTOCOL))
+    except Exception as error:
+        raise NotPicklable(what, type(value).__name__, _first_line(error)) from error
+
+
+def loads(data: bytes) -> Any:
+    """Return the value pickled in *data*."""
+    return pickle.loads(data)
+
+
+def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """Return the arguments of one call pickled; raises `NotPicklable` that names the argument."""
+    try:
+        if all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())):
+            return pickle.dumps((args, kwargs), PROTOCOL)
+        _ship_local_modules_by_value()
+        return bytes(cloudpickle.dumps((args, kwargs), PROTOCOL))
+    except Exception as error:
+        for name, value in [*((f"argument {n}", v) for n, v in enumerate(args, 1)), *kwargs.items()]:
+            dumps(value, what=name if name.startswith("argument ") else f"argument {name!r}")
+        raise NotPicklable("the arguments", "tuple", _first_line(error)) from error
+
+
+def pack_function(function: Callable[..., Any]) -> Function:
+    """Return *function* ready to travel; raises `NotPicklable` that names the value inside it."""
+    if not callable(function):
+        raise NotPicklable("the function", type(function).__name__, "it is not callable")
+    _ship_local_modules_by_value()
+    try:
+        code = bytes(cloudpickle.dumps(function, PROTOCOL))
+    except Exception as error:
+        for name, value in _names_inside(function):
+            dumps(value, what=f"{name!r}, used inside {name_of(function)},")
+        raise NotPicklable(f"the function {name_of(function)}", type(function).__name__, _first_line(error)) from error
+    return Function(hashlib.sha256(code).digest(), name_of(function), code)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name people know *function* by."""
+    inner = getattr(function, "func", function)  # functools.partial
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    module = getattr(inner, "__module__", None)
+    return name if module in (None, "__main__", "builtins") else f"{module}.{name}"
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    if kind in PLAIN:
+        return True
+    if kind is tuple or kind is list:
+        return len(value) <= 16 and all(type(part) in PLAIN for part in value)  # type: ignore[arg-type, attr-defined]
+    return kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject  # type: ignore[attr-defined]
+
+
+def _names_inside(function: Callable[..., Any]) -> Iterable[tuple[str, object]]:
+    """Yield the closure and global values that *function*'s code refers to."""
+    inner = getattr(function, "func", function)
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return
+    for name, cell in zip(code.co_freevars, inner.__closure__ or (), strict=True):
+        yield name, cell.cell_contents
+    for name in code.co_names:
+        if name in inner.__globals__:
+            yield name, inner.__globals__[name]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# ---- local modules travel by value ---------------------------------------------------------
+
+_seen_modules: set[str] = set()
+_installed = tuple(
+    str(Path(path).resolve())
+    for name, path in sysconfig.get_paths().items()
+    if name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+
+
+def _ship_local_modules_by_value() -> None:
+    """Register modules that live outside the installation, since workers may not have them."""
+    for name in sys.modules.keys() - _seen_modules:
+        _seen_modules.add(name)
+        module = sys.modules.get(name)
+        if isinstance(module, ModuleType) and _is_local(module):
+            cloudpickle.register_pickle_by_value(module)
+
+
+def _is_local(module: ModuleType) -> bool:
+    if module.__name__ == "__main__" or module.__name__.partition(".")[0].startswith("dcengine"):
+        return False
+    file = getattr(module, "__file__", None)
+    if not file or not file.endswith(".py"):
+        return False
+    path = str(Path(file).resolve())
+    return not path.startswith(_installed) and "site-packages" not in path and "dist-packages" not in path
+
+
+# ---- failures ------------------------------------------------------------------------------
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An exception as data, safe to show without unpickling."""
+
+    kind: str  #: the class, with its module unless built in
+    message: str
+    traceback: str = ""  #: as printed on the worker, the runner's own frames left out
+    exception: bytes | None = None  #: the pickled exception, where it pickles
+    ours: list[Any] | None = None  #: for an error of our own tree, its facts
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, in one line."""
+        line = f"{self.kind}: {self.message}" if self.message else self.kind
+        return line.splitlines()[0][:500]
+
+
+class RemoteTraceback(Exception):
+    """The traceback of the worker, shown as the cause of the exception raised here."""
+
+    def __str__(self) -> str:
+        return f"\n\n--- on the worker ---\n{self.args[0]}"
+
+
+TRACEBACK_LIMIT = 64 * 1024  #: characters of a traceback that are kept: head and tail
+
+
+def failure_from(error: BaseException, *, skip_frames: int = 0) -> Failure:
+    """Return *error* as data; *skip_frames* outermost frames are ours and left out."""
+    # A user's own subclass of ours is the user's: it travels by pickle.
+    is_ours = isinstance(error, DcengineError) and type(error).__module__ == DcengineError.__module__
+    text = _remote_traceback(error, skip_frames) if skip_frames or not is_ours else ""
+    if isinstance(error, DcengineError) and is_ours:
+        return Failure(type(error).__name__, str(error), text, ours=error.facts())
+    return Failure(_kind_of(error), _message_of(error), text, _pickled(error))
+
+
+def _remote_traceback(error: BaseException, skip_frames: int) -> str:
+    frames = error.__traceback__
+    for _ in range(skip_frames):
+        frames = frames.tb_next if frames and frames.tb_next else frames
+    return _head_and_tail("".join(traceback.format_exception(type(error), error, frames)))
+
+
+def exception_from(failure: Failure) -> BaseException:
+    """Return the exception to raise for *failure*, the remote traceback attached as its cause."""
+    error = _rebuilt(failure)
+    if failure.traceback:
+        error.__cause__ = RemoteTraceback(failure.traceback)
+    return error
+
+
+def _rebuilt(failure: Failure) -> BaseException:
+    if failure.ours is not None:
+        return rebuild(failure.kind, failure.ours)
+    if failure.exception is not None:
+        try:
+            error = loads(failure.exception)
+        except Exception:
+            return RemoteError(failure.kind, failure.message)
+        if isinstance(error, BaseException):
+            return error
+    return RemoteError(failure.kind, failure.message)
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """Return *error* pickled if it comes back as itself, else None."""
+    try:
+        data = bytes(cloudpickle.dumps(error, PROTOCOL))
+        return data if type(loads(data)) is type(error) else None
+    except Exception:
+        return None
+
+
+def _kind_of(error: BaseException) -> str:
+    kind = type(error)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return _head_and_tail(str(error))
+    except Exception as broken:
+        return f"(its message could not be made: {type(broken).__name__})"
+
+
+def _head_and_tail(text: str) -> str:
+    if len(text) <= TRACEBACK_LIMIT:
+        return text
+    half = TRACEBACK_LIMIT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+
+
+_encoder, _failure_decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Failure)
+
+
+def pack_failure(failure: Failure) -> bytes:
+    """Return *failure* as bytes."""
+    return _encoder.encode(failure)
+
+
+def unpack_failure(data: bytes) -> Failure:
+    """Return the failure packed in *data*."""
+    return _failure_decoder.decode(data)

@@ -1,0 +1,236 @@
+"""From what waits to the slots: the feeding loop, the call itself, and what is heard meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from abc import abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from .cluster import ClusterSettings, Slot
+from .errors import DiskFull, StoreError
+from .feeding import DEPTH, OpenBatch, TaskSource, fits
+from .jobs import Chunk, State, Task
+from .questions import Questions, Running
+from .runner.units import Ending, Live, Unit, UnitReport
+from .store import Operation, now
+from .store.moving import Lease, WakeDue
+
+logger = logging.getLogger(__name__)
+
+BRISK_SECONDS = 0.25  #: behind a unit that should take less, a slot may hold more, to hide the way to it
+HEAR_OUT_SECONDS = 1.0  #: how long a report waits for what its calls printed
+DISK_FULL_PAUSE_SECONDS = 0.3  #: before a write that found the disk full is tried again
+HOUSEKEEPING_SECONDS = 0.5  #: between two looks at what is late, idle or unsaved
+
+
+class Dispatch(Questions):
+    """Feeds slots and carries units; what becomes of the work is decided above."""
+
+    def __init__(self, db: Path, settings: ClusterSettings) -> None:
+        super().__init__(db, settings)
+        self._hungry = asyncio.Event()
+        self._held: Counter[Slot] = Counter()  #: units on their way to, on, or from a slot
+        self._on: defaultdict[Slot, dict[int, Running]] = defaultdict(dict)  #: those of them that were sent
+        self._units = itertools.count(1)
+        self._chores: set[asyncio.Task[None]] = set()
+
+    @abstractmethod
+    async def run(self, task: Task, slot: Slot) -> None:
+        """Take one leased *task* through *slot* to its end."""
+
+    @abstractmethod
+    async def run_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot) -> None:
+        """Take the items of *chunk* through *slot* to their ends."""
+
+    @abstractmethod
+    async def _unit_of(self, work: Task | Chunk) -> Unit:
+        """Return what a slot is given to do *work*."""
+
+    # ---- feeding ---------------------------------------------------------------------------
+
+    async def _feed_forever(self) -> None:
+        while True:
+            await self._hungry.wait()
+            self._hungry.clear()
+            self._feed_once()
+
+    def _feed_once(self) -> None:
+        """Give every slot with room what it should do next."""
+        slots = self._cluster.slots
+        for slot in sorted(slots, key=self._held.__getitem__):
+            while (room := self._room(slot)) and (source := self._feed.choose(slot.worker)) is not None:
+                if isinstance(source, TaskSource):
+                    n = source.take(min(room, max(1, source.size // len(slots))))
+                    self._hold(slot, n)
+                    # Handed in here, not once the chore begins: so it shares the commit of what was handed in just now.
+                    leased = self._write(Lease(source.stage, source.need, n, slot.worker.name, now()))
+                    self._own(self._run_leased(leased, slot, n))
+                elif chunk := source.take(len(slots)):
+                    self._hold(slot, 1)
+                    self._own(self._run_held_chunk(chunk, source, slot))
+        waiting = self._feed.sources()
+        if waiting:
+            self._cluster.want(lambda worker: any(fits(source.tags, worker) for source in waiting))
+
+    def _room(self, slot: Slot) -> int:
+        """Return how many more units *slot* may hold: one, or a few while those it has are known to be short."""
+        held, sent = self._held[slot], self._on[slot]
+        if not held:
+            return 1
+        if held >= DEPTH or len(sent) < held:
+            return 0
+        return DEPTH - held if all(map(self._is_brisk, sent.values())) else 0
+
+    def _is_brisk(self, running: Running) -> bool:
+        """Tell whether *running* should end soon: its function is known to be quick, and it is not late."""
+        each = self._feed.pace(running.function).seconds
+        seconds = each * running.calls if each is not None else BRISK_SECONDS
+        return max(seconds, time.monotonic() - running.since) < BRISK_SECONDS
+
+    def _hold(self, slot: Slot, n: int) -> None:
+        self._held[slot] += n
+
+    def _let_go(self, slot: Slot) -> None:
+        self._held[slot] -= 1
+        if not self._held[slot]:
+            del self._held[slot]
+        self._hungry.set()
+
+    async def _run_leased(self, leased: Awaitable[list[Task]], slot: Slot, n: int) -> None:
+        """Run what *leased* brings for *slot*: *n* tasks, fewer where others took them."""
+        tasks = await leased
+        for _ in range(n - len(tasks)):
+            self._let_go(slot)
+        for task in tasks:
+            self._own(self._run_held(task, slot))
+
+    async def _run_held(self, task: Task, slot: Slot) -> None:
+        try:
+            await self.run(task, slot)
+        finally:
+            self._let_go(slot)
+
+    async def _run_held_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot) -> None:
+        batch.running += chunk.count
+        try:
+            await self.run_chunk(chunk, batch, slot)
+        finally:
+            batch.running -= chunk.count
+            self._let_go(slot)
+
+    # ---- the call --------------------------------------------------------------------------
+
+    async def _call(self, work: Task | Chunk, slot: Slot) -> UnitReport:
+        """Send *work* to *slot*; return its report once everything said before it has arrived.
+
+        Raises `WorkerGone` if the worker disappears.
+        """
+        unit = await self._unit_of(work)
+        running = Running(unit.id, unit.function, unit.count, work, slot, time.monotonic())
+        self._running[unit.id] = self._on[slot][unit.id] = running
+        self._hungry.set()  # there may be room for more behind it
+        try:
+            report = await self._cluster.run(unit, slot)
+            await self._hear_out(running, report.lines)
+        finally:
+            del self._running[unit.id], self._on[slot][unit.id]
+        begun = sum(1 for ending in report.endings if ending != Ending.NOT_RUN)
+        if begun:
+            self._feed.pace(unit.function).learn(begun, report.seconds)
+        return report
+
+    async def _hear_out(self, running: Running, lines: int) -> None:
+        """Wait until *lines* live messages of the unit have arrived: they travel another way than its report."""
+        deadline = time.monotonic() + HEAR_OUT_SECONDS
+        while running.lines < lines and (left := deadline - time.monotonic()) > 0:
+            news = self._bus.news(("unit", running.unit))
+            await asyncio.wait([news], timeout=left)
+        if running.lines < lines:
+            logger.warning("unit %d: %d of %d live messages were lost", running.unit, lines - running.lines, lines)
+
+    def _on_live(self, live: Live) -> None:
+        running = self._running.get(live.unit)
+        if running is None:
+            return
+        work = running.work
+        job = work.job if isinstance(work, Task) else work.first_job + live.item
+        self._transcripts.hear(job, live.kind, live.data)
+        running.lines += 1
+        self._bus.publish(("unit", live.unit), ("job", job))
+
+    def _on_change(self) -> None:
+        for slot in self._on.keys() - set(self._cluster.slots):
+            if not self._on[slot]:
+                del self._on[slot]
+        self._hungry.set()
+        self._bus.publish("workers")
+
+    def _tally(self, id: int, state: State, n: int) -> None:
+        """Note that *n* items of batch *id* ended; a batch with none left is closed."""
+        batch = self._feed.batches.get(id)
+        if batch is not None:
+            batch.end(state, n)
+            if batch.is_done:
+                del self._feed.batches[id]
+                logger.info("batch %d ended: %s", id, batch.tally)
+
+    # ---- looking after things --------------------------------------------------------------
+
+    async def _look_after_things(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                await self._transcripts.save()
+                await self._wake_due()
+            except StoreError as error:  # it will say why itself; the next round tries again
+                logger.warning("%s", error)
+            await self._take_back_late_units()
+
+    async def _wake_due(self) -> None:
+        """Queue the tasks whose waiting time is over."""
+        woken: Counter[tuple[int, int, int]] = Counter(await self._store.apply(WakeDue(now())))
+        for (stage, need, priority), n in woken.items():
+            expression = await self._store.reads.expression(need)
+            self._feed.tasks(stage, need, expression).add(priority, n)
+            self._hungry.set()
+
+    async def _take_back_late_units(self) -> None:
+        """Take units that wait behind a long one from their slot while another slot has nothing to do."""
+        idle = [slot for slot in self._cluster.slots if not self._held[slot]]
+        if not idle or self._feed.sources():
+            return
+        late = time.monotonic() - HOUSEKEEPING_SECONDS
+        for slot, sent in list(self._on.items()):
+            for running in list(sent.values())[1:]:
+                if running.since < late:
+                    await self._cluster.recall(running.unit, slot)
+
+    def _write(self, operation: Operation) -> Coroutine[Any, Any, Any]:
+        """Hand in at once what the engine itself has to say; await its result. A full disk is asked again and again."""
+        return self._written(self._store.apply(operation), operation)
+
+    async def _written(self, result: asyncio.Future[Any], operation: Operation) -> Any:
+        while True:
+            try:
+                return await result
+            except DiskFull as full:
+                logger.error("%s; %s waits", full, type(operation).__name__)
+                await asyncio.sleep(DISK_FULL_PAUSE_SECONDS)
+                result = self._store.apply(operation)
+
+    def _own(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Run *chore*; it is cancelled when the engine closes, and its failure is logged."""
+        task = asyncio.get_running_loop().create_task(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chore_done)
+
+    def _chore_done(self, task: asyncio.Task[None]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("the engine stumbled", exc_info=task.exception())

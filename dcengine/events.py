@@ -1,0 +1,58 @@
+"""Events: what happened, published to listeners in this process only after it was committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Hashable
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """What an event row says."""
+
+    JOB_SUBMITTED = 1
+    BATCH_SUBMITTED = 2
+    LEASED = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    RETRIED = 6  #: the code erred, another run is allowed
+    RELEASED = 7  #: back in the queue through no fault of the code
+    CANCELLED = 8
+    REOPENED = 9  #: somebody asked for another try
+    RECOVERED = 10  #: a new engine took over what an ended one had leased
+
+
+class Bus:
+    """Wakes those who wait for news of a subject, such as ``("job", 17)``."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[Hashable, set[asyncio.Future[None]]] = defaultdict(set)
+
+    def publish(self, *subjects: Hashable) -> None:
+        """Wake everybody who waits for one of *subjects*. Call it after the commit."""
+        for subject in subjects:
+            for listener in self._listeners.pop(subject, ()):
+                if not listener.done():
+                    listener.set_result(None)
+
+    def publish_all(self) -> None:
+        """Wake everybody: there will be no more news."""
+        self.publish(*list(self._listeners))
+
+    def news(self, subject: Hashable) -> asyncio.Future[None]:
+        """Return a future that ends with the next news of *subject*.
+
+        Take it before looking at the state, then wait: nothing said in between is missed.
+        """
+        listener = asyncio.get_running_loop().create_future()
+        self._listeners[subject].add(listener)
+        listener.add_done_callback(lambda done: self._forget(subject, done))
+        return listener
+
+    def _forget(self, subject: Hashable, listener: asyncio.Future[None]) -> None:
+        waiting = self._listeners.get(subject)
+        if waiting is not None:
+            waiting.discard(listener)
+            if not waiting:
+                del self._listeners[subject]

@@ -1,0 +1,241 @@
+"""What goes to which slot next: priorities, turns, and how many tiny calls make one chunk. No I/O."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import Counter, deque
+from typing import Protocol
+
+from . import tags
+from .jobs import BatchInfo, Chunk, State, Worker
+
+TARGET_SECONDS = 0.1  #: what a chunk of tiny calls should take
+GROWTH = 8  #: a chunk has at most so many times the items of the largest before it
+CHUNKS_LEFT = 4  #: chunks per slot that should remain, so that all slots end together
+DEPTH = 3  #: units a slot may hold while its calls are short: one runs, the others hide the way
+RATE_WINDOW = 5.0  #: seconds over which a rate is measured
+
+
+class Pace:
+    """How long one call of a function takes, learned from its runs."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None  #: per call; None before the first has ended
+        self._largest = 0
+
+    def learn(self, calls: int, seconds: float) -> None:
+        """Take in that *calls* calls took *seconds*."""
+        each = max(seconds / calls, 1e-6)
+        self.seconds = each if self.seconds is None else 0.5 * self.seconds + 0.5 * each
+        self._largest = max(self._largest, calls)
+
+    def start_over(self) -> None:
+        """Go back to single calls, and grow again from there."""
+        self.seconds, self._largest = None, 1
+
+    def chunk(self, remaining: int, slots: int) -> int:
+        """Return how many of *remaining* calls should go to one of *slots* slots at once."""
+        if self.seconds is None:
+            return 1
+        wanted = min(TARGET_SECONDS / self.seconds, self._largest * GROWTH, remaining / (CHUNKS_LEFT * max(slots, 1)))
+        return max(1, int(wanted))
+
+
+class Source(Protocol):
+    """Something a slot can be fed from."""
+
+    tags: str
+    last_turn: int
+
+    @property
+    def priority(self) -> int | None:
+        """The highest priority waiting here; None when nothing waits."""
+        ...
+
+
+class TaskSource:
+    """The queued tasks of one stage that need the same tags; the tasks themselves stay in the store."""
+
+    def __init__(self, stage: int, need: int, tags: str) -> None:
+        self.stage, self.need, self.tags = stage, need, tags
+        self.last_turn = 0
+        self._waiting: Counter[int] = Counter()
+
+    @property
+    def priority(self) -> int | None:
+        return max(self._waiting, default=None)
+
+    @property
+    def size(self) -> int:
+        return self._waiting.total()
+
+    def add(self, priority: int, n: int = 1) -> None:
+        """Note that *n* tasks of *priority* are queued."""
+        self._waiting[priority] += n
+
+    def take(self, n: int) -> int:
+        """Note that up to *n* tasks are about to be leased; return how many there are."""
+        taken = 0
+        while taken < n and self._waiting:
+            top = max(self._waiting)
+            now = min(n - taken, self._waiting[top])
+            taken += now
+            self._waiting[top] -= now
+            if not self._waiting[top]:
+                del self._waiting[top]
+        return taken
+
+    def clear(self) -> None:
+        """Note that the store has none."""
+        self._waiting.clear()
+
+
+class OpenBatch:
+    """A batch with items left: which of them wait, how many ended how."""
+
+    def __init__(self, info: BatchInfo, block_starts: list[int], pace: Pace) -> None:
+        self.info, self.tags, self.pace = info, info.tags, pace
+        self.last_turn = 0
+        self.succeeded = self.failed = self.cancelled = self.running = 0
+        self.is_cancelling = False
+        self.unwanted: set[int] = set()  #: indexes cancelled while they ran
+        self.block: tuple[int, list[bytes]] | None = None  #: the inputs last read: first index, values
+        self._starts = block_starts
+        self._runs: deque[tuple[int, int]] = deque()
+        self._pulse: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    @property
+    def priority(self) -> int | None:
+        return self.info.priority if self._runs else None
+
+    @property
+    def waiting(self) -> int:
+        return sum(count for _, count in self._runs)
+
+    @property
+    def tally(self) -> str:
+        return f"{self.succeeded} succeeded, {self.failed} failed, {self.cancelled} cancelled"
+
+    @property
+    def is_done(self) -> bool:
+        return self.succeeded + self.failed + self.cancelled >= self.info.count
+
+    def put(self, first: int, count: int) -> None:
+        """Queue *count* items from *first* on, before the others."""
+        self._runs.appendleft((first, count))
+
+    def take(self, slots: int) -> Chunk | None:
+        """Take the next chunk for one of *slots* slots; None when nothing waits."""
+        if not self._runs:
+            return None
+        first, left = self._runs.popleft()
+        size = min(
+            self.pace.chunk(left + sum(count for _, count in self._runs), slots), left, self._block_end(first) - first
+        )
+        if size < left:
+            self._runs.appendleft((first + size, left - size))
+        return Chunk(batch=self.info.id, first=first, count=size, first_job=self.info.first_job + first)
+
+    def take_all(self) -> list[tuple[int, int]]:
+        """Take everything that waits, as (first, count) runs."""
+        runs = list(self._runs)
+        self._runs.clear()
+        return runs
+
+    def drop(self, index: int) -> bool:
+        """Take item *index* out if it waits; return whether it did."""
+        for place, (first, count) in enumerate(self._runs):
+            if first <= index < first + count:
+                parts = [(first, index - first), (index + 1, first + count - index - 1)]
+                del self._runs[place]
+                for part in reversed(parts):
+                    if part[1]:
+                        self._runs.insert(place, part)
+                return True
+        return False
+
+    def end(self, state: State, items: int) -> None:
+        """Note that *items* just ended in *state*."""
+        if state is State.SUCCEEDED:
+            self.succeeded += items
+        elif state is State.FAILED:
+            self.failed += items
+        else:
+            self.cancelled += items
+        now = time.monotonic()
+        self._pulse.append((now, items))
+        while len(self._pulse) > 1 and now - self._pulse[0][0] > RATE_WINDOW:
+            self._pulse.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Items per second over the last seconds."""
+        first = self._pulse[0][0]
+        items = sum(n for _, n in self._pulse) - self._pulse[0][1]
+        return items / max(time.monotonic() - first, 1e-3)
+
+    def _block_end(self, index: int) -> int:
+        place = bisect_right(self._starts, index)
+        return self._starts[place] if place < len(self._starts) else self.info.count
+
+
+class Feed:
+    """All sources, and whose turn it is."""
+
+    def __init__(self) -> None:
+        self.batches: dict[int, OpenBatch] = {}
+        self._tasks: dict[tuple[int, str], TaskSource] = {}
+        self._paces: dict[bytes, Pace] = {}
+        self._turn = 0
+
+    def tasks(self, stage: int, need: int, tags: str) -> TaskSource:
+        """Return the source of queued tasks of *stage* with this need."""
+        source = self._tasks.get((stage, tags))
+        if source is None:
+            source = self._tasks[stage, tags] = TaskSource(stage, need, tags)
+        return source
+
+    def known(self, stage: int, tags: str) -> TaskSource | None:
+        """Return the source of tasks of *stage* that need *tags*, None where there has been no such task yet."""
+        return self._tasks.get((stage, tags))
+
+    def batch_of(self, job: int) -> OpenBatch | None:
+        """Return the open batch that *job* is an item of."""
+        for batch in self.batches.values():
+            if 0 <= job - batch.info.first_job < batch.info.count:
+                return batch
+        return None
+
+    def pace(self, function: bytes) -> Pace:
+        """Return what is known of the pace of *function*."""
+        if len(self._paces) > 10_000:
+            self._paces.clear()
+        return self._paces.setdefault(function, Pace())
+
+    def sources(self) -> list[TaskSource | OpenBatch]:
+        """Return the sources with something waiting."""
+        both: list[TaskSource | OpenBatch] = [*self._tasks.values(), *self.batches.values()]
+        return [source for source in both if source.priority is not None]
+
+    def choose(self, worker: Worker) -> TaskSource | OpenBatch | None:
+        """Return the source *worker* should be fed from: highest priority first, then by turns."""
+        fitting = [source for source in self.sources() if fits(source.tags, worker)]
+        if not fitting:
+            return None
+        chosen = min(fitting, key=lambda source: (-(source.priority or 0), source.last_turn))
+        self._turn += 1
+        chosen.last_turn = self._turn
+        return chosen
+
+
+def fits(expression: str, worker: Worker) -> bool:
+    """Return whether *worker* can be used and has what *expression* asks for."""
+    return worker.unfit is None and (not expression or tags.parse(expression).matches(worker.tags))
+
+
+def nearest(expression: str, workers: list[Worker]) -> str:
+    """Return in a sentence who has what *expression* asks for, or what the nearest lacks."""
+    fit = {worker.name: worker.tags for worker in workers if worker.unfit is None}
+    unfit = [f"{worker.name} cannot be used: {worker.unfit}" for worker in workers if worker.unfit is not None]
+    return "; ".join([str(tags.explain(tags.parse(expression), fit)), *unfit])

@@ -1,0 +1,270 @@
+"""Handles: what `submit` and `map` give back. They hold an id and ask the engine; nothing is lost with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from .codec import exception_from, loads, unpack, unpack_failure
+from .errors import JobCancelled, ResultNotReady
+from .verbs import BatchStatus, JobResult, JobStatus, Progress, Report
+
+POLL_SECONDS = 20.0  #: the longest single wait; an interrupt of the caller is noticed at once all the same
+
+
+class Link(Protocol):
+    """The way to an engine from a thread that may block."""
+
+    def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask for the verb of that name (see `verbs.Verbs`) and wait for the answer."""
+        ...
+
+    def start(self, verb: str, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Ask for the verb of that name; the future ends with the answer."""
+        ...
+
+
+class JobHandle:
+    """One job. Made by `dcengine.submit`, found again by `dcengine.job(id)` from any process."""
+
+    def __init__(self, link: Link, id: int, *, index: int | None = None, result: JobResult | None = None) -> None:
+        self.id = id
+        self.index = index  #: the item's place in its batch, if it came from one
+        self._link = link
+        self._result = result
+
+    def __repr__(self) -> str:
+        return f"<dcengine job {self.id}>"
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return what the function returned; raise what it raised, its remote traceback attached.
+
+        Raises `ResultNotReady` if it has not ended after *timeout* seconds, `JobCancelled` if it was cancelled.
+        """
+        return value_of(self.id, self._wait(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the function raised, None if it returned; waits like `result`."""
+        end = self._wait(timeout)
+        return None if end.state == "succeeded" else error_of(self.id, end)
+
+    def done(self) -> bool:
+        """Tell whether the job has ended, in whatever way."""
+        return self._look() is not None
+
+    def cancel(self) -> bool:
+        """Cancel the job, interrupting it if it runs; return False if it had ended."""
+        if self.done():
+            return False
+        self._link.call("cancel", self.id)
+        return True
+
+    def status(self) -> JobStatus:
+        """Return the job as it stands."""
+        status: JobStatus = self._link.call("job", self.id)
+        return status
+
+    @property
+    def progress(self) -> Progress | None:
+        """The last the function said with `dcengine.progress`; None if it has said nothing."""
+        return self.status().progress
+
+    @property
+    def output(self) -> Output:
+        """What the function prints; ``str()`` of it is the text so far."""
+        return Output(self._link, self.id)
+
+    def why(self) -> str:
+        """Return why the job is not running, in a sentence."""
+        return str(self._link.call("why", self.id))
+
+    def _look(self) -> JobResult | None:
+        if self._result is None:
+            self._result = self._link.call("result", self.id)
+        return self._result
+
+    def _wait(self, timeout: float | None) -> JobResult:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._result is None:
+            left = POLL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+            self._result = self._link.call("result", self.id, wait=min(left, POLL_SECONDS))
+            if self._result is None and deadline is not None and time.monotonic() >= deadline:
+                raise ResultNotReady(f"job {self.id}", timeout or 0.0)
+        return self._result
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._async_result().__await__()
+
+    async def _async_result(self) -> Any:
+        while self._result is None:
+            self._result = await asyncio.wrap_future(self._link.start("result", self.id, wait=POLL_SECONDS))
+        return value_of(self.id, self._result)
+
+
+class Output:
+    """The text a job prints."""
+
+    def __init__(self, link: Link, job: int) -> None:
+        self._link, self._job = link, job
+
+    def __str__(self) -> str:
+        return str(self._link.call("output", self._job))
+
+    def __repr__(self) -> str:
+        return f"<output of job {self._job}>"
+
+
+class BatchHandle:
+    """The jobs of one `dcengine.map`. Found again by `dcengine.batch(id)` from any process.
+
+    Iterating gives the results in the order of the inputs, each as soon as it and those before it are there;
+    an item that failed raises its error when its turn comes, and the iteration may go on after that.
+    """
+
+    def __init__(self, link: Link, status: BatchStatus) -> None:
+        self.id = status.id
+        self.first_job = status.first_job
+        self._count = status.count
+        self._link = link
+
+    def __repr__(self) -> str:
+        return f"<dcengine batch {self.id} of {self._count} items>"
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        return Results(self)
+
+    def __getitem__(self, index: int) -> JobHandle:
+        """Return the handle of one item."""
+        if not -self._count <= index < self._count:
+            raise IndexError(f"batch {self.id} has {self._count} items")
+        index %= self._count
+        return JobHandle(self._link, self.first_job + index, index=index)
+
+    def results(self, timeout: float | None = None) -> list[Any]:
+        """Return all results in order; raises the first error met, or `ResultNotReady` after *timeout* seconds."""
+        return list(Results(self, timeout))
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[JobHandle]:
+        """Yield a handle for each item as it ends, its result already there."""
+        for report in Reports(self, timeout):
+            for index, end in ends_of(report):
+                yield JobHandle(self._link, self.first_job + index, index=index, result=end)
+
+    def wait(self, timeout: float | None = None) -> BatchStatus:
+        """Wait until every item has ended; return how they did. Raises `ResultNotReady` after *timeout* seconds."""
+        for _ in Reports(self, timeout):
+            pass
+        return self.status()
+
+    def done(self) -> bool:
+        """Tell whether every item has ended."""
+        return self.status().is_final
+
+    def status(self) -> BatchStatus:
+        """Return the batch as it stands."""
+        status: BatchStatus = self._link.call("batch", self.id)
+        return status
+
+    @property
+    def progress(self) -> BatchStatus:
+        """How many items are done, running, failed, and how fast it goes."""
+        return self.status()
+
+    @property
+    def failures(self) -> dict[int, BaseException]:
+        """The errors of the items that failed so far, by index."""
+        return {
+            index: error_of(self.first_job + index, end)
+            for report in Reports(self, 0.0, patient=False)
+            if report.state == "failed"
+            for index, end in ends_of(report)
+        }
+
+    def cancel(self) -> None:
+        """Cancel what has not ended; running items are interrupted."""
+        self._link.call("cancel_batch", self.id)
+
+    def retry_failed(self) -> None:
+        """Queue the failed and cancelled items again; what succeeded stays."""
+        self._link.call("retry_batch", self.id)
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return self._async_results().__await__()
+
+    async def _async_results(self) -> list[Any]:
+        ends: dict[int, JobResult] = {}
+        cursor = 0
+        while len(ends) < self._count:
+            reports = await asyncio.wrap_future(self._link.start("reports", self.id, after=cursor, wait=POLL_SECONDS))
+            for report in reports:
+                cursor = report.cursor
+                ends.update(ends_of(report))
+        return [value_of(self.first_job + index, ends[index]) for index in range(self._count)]
+
+
+class Reports:
+    """The reports of a batch in the order of acceptance, until every item has ended."""
+
+    def __init__(self, batch: BatchHandle, timeout: float | None, *, patient: bool = True) -> None:
+        self._batch = batch
+        self._timeout = timeout
+        self._patient = patient
+
+    def __iter__(self) -> Iterator[Report]:
+        batch, cursor, ended = self._batch, 0, set[int]()
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while len(ended) < len(batch):
+            left = POLL_SECONDS if deadline is None else max(0.0, min(POLL_SECONDS, deadline - time.monotonic()))
+            reports = batch._link.call("reports", batch.id, after=cursor, wait=left if self._patient else 0.0)
+            for report in reports:
+                cursor = report.cursor
+                ended.update(range(report.first, report.first + report.count))
+                yield report
+            if not reports and not self._patient:
+                return
+            if not reports and deadline is not None and time.monotonic() >= deadline:
+                raise ResultNotReady(f"batch {batch.id}", self._timeout or 0.0)
+
+
+class Results(Iterator[Any]):
+    """The results of a batch in the order of its inputs."""
+
+    def __init__(self, batch: BatchHandle, timeout: float | None = None) -> None:
+        self._batch = batch
+        self._reports = iter(Reports(batch, timeout))
+        self._early: dict[int, JobResult] = {}  #: ends that wait for their turn
+        self._next = 0
+
+    def __next__(self) -> Any:
+        if self._next >= len(self._batch):
+            raise StopIteration
+        while self._next not in self._early:
+            self._early.update(ends_of(next(self._reports)))
+        end = self._early.pop(self._next)
+        self._next += 1
+        return value_of(self._batch.first_job + self._next - 1, end)
+
+
+def ends_of(report: Report) -> Iterator[tuple[int, JobResult]]:
+    """Yield index and end of each item of *report*."""
+    values = unpack(report.data) if report.data else [b""] * report.count
+    for index, value in enumerate(values, report.first):
+        yield index, JobResult(report.state, value)
+
+
+def value_of(job: int, end: JobResult) -> Any:
+    """Return the value of *end*, or raise its error."""
+    if end.state == "succeeded":
+        return loads(end.data)
+    raise error_of(job, end)
+
+
+def error_of(job: int, end: JobResult) -> BaseException:
+    """Return the error of *end* as it is raised here."""
+    return exception_from(unpack_failure(end.data)) if end.data else JobCancelled(job)

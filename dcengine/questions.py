@@ -1,0 +1,308 @@
+"""What can be asked of an engine without moving anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from . import tags
+from ._version import __version__
+from .cluster import Cluster, ClusterSettings, Slot
+from .errors import InvalidOption, StoreError
+from .events import Bus
+from .feeding import Feed, OpenBatch, fits, nearest
+from .jobs import Chunk, JobState, State, Task, Worker
+from .runner.units import Live
+from .store import Store
+from .transcripts import Transcripts
+from .verbs import (
+    BatchStatus,
+    EngineStatus,
+    JobResult,
+    JobStatus,
+    JoinTicket,
+    LeaderboardRow,
+    Report,
+    WorkerStatus,
+)
+
+ENDS_LIMIT = 32 << 20  #: bytes of recent results kept in memory for those who wait for them
+ENTRY_BYTES = 300  #: what keeping one takes beside its data
+SETTLE_SECONDS = 10.0  #: how long an answer about the workers waits for the first of them to join
+
+
+class Running(msgspec.Struct):
+    """Work in the hands of a slot."""
+
+    unit: int
+    function: bytes
+    calls: int
+    work: Task | Chunk
+    slot: Slot
+    since: float
+    lines: int = 0  #: live messages that have arrived
+
+
+class Ends:
+    """The most recent results, so that those who wait for one need no read."""
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[int, JobResult] = OrderedDict()
+        self._bytes = 0
+
+    def keep(self, job: int, result: JobResult) -> None:
+        self.forget(job)
+        self._results[job] = result
+        self._bytes += len(result.data) + ENTRY_BYTES
+        while self._bytes > ENDS_LIMIT:
+            self.forget(next(iter(self._results)))
+
+    def get(self, job: int) -> JobResult | None:
+        return self._results.get(job)
+
+    def forget(self, job: int) -> None:
+        gone = self._results.pop(job, None)
+        if gone is not None:
+            self._bytes -= len(gone.data) + ENTRY_BYTES
+
+
+class Questions(ABC):
+    """The reading half of `verbs.Verbs`, over the store and what the engine knows by heart."""
+
+    def __init__(self, db: Path, settings: ClusterSettings) -> None:
+        self.db = db
+        self.url = ""  #: set by whoever serves this engine
+        self._settings = settings
+        self._store = Store(db)
+        self._cluster = Cluster(
+            settings,
+            engine_id=f"{os.getpid()}-{time.time_ns() % 10**9}",
+            on_change=self._on_change,
+            on_live=self._on_live,
+        )
+        self._feed = Feed()
+        self._bus = Bus()
+        self._ends = Ends()
+        self._open: set[int] = set()  #: jobs known to be open, so that nobody reads to find out
+        self._running: dict[int, Running] = {}
+        self._is_closing = False
+        self._transcripts = Transcripts(self._store)
+        self._started = time.time()
+
+    @abstractmethod
+    def _on_change(self) -> None:
+        """Take note that workers or slots have changed."""
+
+    @abstractmethod
+    def _on_live(self, live: Live) -> None:
+        """Take in what a running call says."""
+
+    # ---- jobs ------------------------------------------------------------------------------
+
+    async def job(self, id: int) -> JobStatus:
+        """Return job *id* as it stands."""
+        status = await self._store.reads.job(id)
+        if status.is_final:
+            return status
+        running = self._holder_of(status)
+        progress = self._transcripts.progress(id) or status.progress
+        if running is None:
+            return msgspec.structs.replace(status, progress=progress)
+        return msgspec.structs.replace(status, task_state="leased", worker=running.slot.worker.name, progress=progress)
+
+    def _holder_of(self, status: JobStatus) -> Running | None:
+        """Return who runs the job *status*."""
+        for running in self._running.values():
+            work = running.work
+            if isinstance(work, Task):
+                if work.job == status.id:
+                    return running
+            elif status.batch == work.batch and 0 <= status.id - work.first_job < work.count:
+                return running
+        return None
+
+    async def jobs(self, *, state: str | None = None, before: int | None = None, limit: int = 50) -> list[JobStatus]:
+        """Return jobs that belong to no batch, newest first."""
+        states = [known.text for known in JobState]
+        if state is not None and state not in states:
+            raise InvalidOption("state", repr(state), f"one of {', '.join(states)}")
+        return await self._store.reads.jobs(state=state, before=before, limit=max(1, min(limit, 1000)))
+
+    async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
+        """Return the end of job *id*; None if it is still open after *wait* seconds."""
+        deadline = time.monotonic() + wait
+        while True:
+            news = self._bus.news(("job", id))
+            found = self._ends.get(id)
+            if found is None and id not in self._open:
+                found = await self._store.reads.result(id)
+            left = deadline - time.monotonic()
+            if found is not None or left <= 0 or self._is_closing:
+                news.cancel()
+                return found
+            await asyncio.wait([news], timeout=left)
+
+    async def output(self, id: int) -> str:
+        """Return what job *id* printed so far."""
+        text = await self._store.reads.output(id)
+        if not text:
+            await self._store.reads.job(id)  # raises for an unknown id
+        return text
+
+    async def why(self, id: int) -> str:
+        """Return why job *id* is not running, or that it is."""
+        status = await self.job(id)
+        if status.is_final:
+            return f"job {id} has {status.state}" + (f": {status.reason}" if status.reason else "")
+        if status.task_state == "leased":
+            running = self._holder_of(status)
+            since = f" for {time.monotonic() - running.since:.1f} s" if running else ""
+            return f"job {id} is running on {status.worker}{since}"
+        if status.task_state == "waiting":
+            return await self._why_waiting(status)
+        return await self._why_queued(status)
+
+    async def _why_waiting(self, status: JobStatus) -> str:
+        due = await self._store.reads.not_before(status.id)
+        when = f" until {datetime.fromtimestamp(due / 1e6):%H:%M:%S}" if due else ""
+        return f"job {status.id} waits{when} before its next try, after {status.errors} error(s)"
+
+    async def _why_queued(self, status: JobStatus) -> str:
+        workers = list(self._cluster.workers.values())
+        fitting = [worker.name for worker in workers if fits(status.tags, worker)]
+        if not fitting:
+            hint = "" if self._cluster.settled else " (workers are still joining)"
+            return f"job {status.id} waits for a worker: {self._nearest(status.tags)}{hint}"
+        task = await self._store.reads.task(status.id)
+        ahead = await self._store.reads.ahead_of(task) if task is not None else 0
+        return (
+            f"job {status.id} is queued behind {ahead} others that need the same tags; "
+            f"{len(fitting)} worker(s) match ({', '.join(fitting[:5])}) and have no free slot at the moment"
+        )
+
+    def _nearest(self, expression: str) -> str:
+        return nearest(expression, list(self._cluster.workers.values()))
+
+    # ---- batches ---------------------------------------------------------------------------
+
+    async def batch(self, id: int) -> BatchStatus:
+        """Return batch *id* as it stands."""
+        return self._with_live(await self._store.reads.batch(id))
+
+    async def batches(self, *, before: int | None = None, limit: int = 50) -> list[BatchStatus]:
+        """Return batches, newest first."""
+        stored = await self._store.reads.batches(before=before, limit=max(1, min(limit, 1000)))
+        return [self._with_live(status) for status in stored]
+
+    def _with_live(self, status: BatchStatus) -> BatchStatus:
+        batch = self._feed.batches.get(status.id)
+        if batch is None:
+            return status
+        names = {r.slot.worker.name for r in self._running.values() if getattr(r.work, "batch", None) == status.id}
+        return msgspec.structs.replace(
+            status, running=batch.running, rate=batch.rate, workers=sorted(names), warning=self._batch_warning(batch)
+        )
+
+    def _batch_warning(self, batch: OpenBatch) -> str | None:
+        if (
+            not self._cluster.settled
+            or batch.running
+            or any(fits(batch.tags, w) for w in self._cluster.workers.values())
+        ):
+            return None
+        return self._nearest(batch.tags)
+
+    async def reports(self, id: int, *, after: int = 0, wait: float = 0.0) -> list[Report]:
+        """Return what was accepted for batch *id* after the cursor *after*; wait for the first up to *wait* seconds."""
+        deadline = time.monotonic() + wait
+        while True:
+            news = self._bus.news(("batch", id))
+            found = await self._store.reads.reports(id, after=after)
+            left = deadline - time.monotonic()
+            if found or left <= 0 or id not in self._feed.batches or self._is_closing:
+                news.cancel()
+                return found or await self._last_reports(id, after)
+            await asyncio.wait([news], timeout=left)
+
+    async def _last_reports(self, id: int, after: int) -> list[Report]:
+        """Look once more: the batch may have ended between the look and the question whether it had."""
+        await self._store.reads.batch(id)  # raises for an unknown id
+        return await self._store.reads.reports(id, after=after)
+
+    # ---- the engine ------------------------------------------------------------------------
+
+    async def workers(self) -> list[WorkerStatus]:
+        """Return every worker, those that cannot be used included, once those that must come have joined."""
+        expected = 1 if self._settings.is_foreign else self._settings.workers
+        await self._joined(is_enough=lambda: len(self._cluster.workers) >= expected)
+        return [self._worker_status(worker) for worker in self._cluster.workers.values()]
+
+    def _worker_status(self, worker: Worker) -> WorkerStatus:
+        slots = [slot for slot in self._cluster.slots if slot.worker.name == worker.name]
+        running = [running.work for running in self._running.values() if running.slot.worker.name == worker.name]
+        return WorkerStatus(
+            name=worker.name, address=worker.address, contributor=worker.contributor,
+            state="unfit" if worker.unfit else "ready" if slots else "starting", slots=worker.slots,
+            busy=sum(1 for slot in slots if slot.in_flight), tags=worker.tags, reason=worker.unfit,
+            running=[work.job if isinstance(work, Task) else work.first_job for work in running],
+        )  # fmt: skip
+
+    async def explain(self, expression: str) -> str:
+        """Return which workers match the tag expression, or what the nearest one lacks."""
+        tags.parse(expression)
+        await self._joined()
+        return self._nearest(expression)
+
+    async def _joined(self, is_enough: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the first workers had time to join, or until what there *is_enough*."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            news = self._bus.news("workers")
+            left = deadline - time.monotonic()
+            if self._cluster.settled or is_enough() or left <= 0 or self._is_closing:
+                news.cancel()
+                return
+            await asyncio.wait([news], timeout=left)
+
+    async def leaderboard(self, project: str = "functions") -> list[LeaderboardRow]:
+        """Return the contributors of *project*, most credit first."""
+        return await self._store.reads.leaderboard(project)
+
+    async def status(self) -> EngineStatus:
+        """Return the engine at a glance."""
+        counts = await self._store.reads.counts()
+        in_chunks = sum(batch.running for batch in self._feed.batches.values())
+        counts["queued"] = max(0, counts["queued"] - in_chunks)
+        counts["leased"] += in_chunks
+        return EngineStatus(
+            version=__version__, db=str(self.db), url=self.url, pid=os.getpid(), started=self._started,
+            scheduler=self._cluster.address, workers=len(self._cluster.workers), slots=len(self._cluster.slots),
+            counts=counts, open_batches=len(self._feed.batches),
+        )  # fmt: skip
+
+    async def join_ticket(self) -> JoinTicket:
+        """Return what a machine needs to bring a worker."""
+        return self._cluster.ticket()
+
+    @property
+    def broken(self) -> StoreError | None:
+        """Why this engine can only end: the file was taken over, or the disk failed."""
+        return self._store.broken
+
+    def end_waits(self) -> None:
+        """Answer those who wait with what there is, and let nobody wait from now on."""
+        self._is_closing = True
+        self._bus.publish_all()
+
+    async def unfinished(self) -> int:
+        """Return how many jobs are unfinished, items of batches included."""
+        counts = await self._store.reads.counts()
+        return sum(n for state, n in counts.items() if not State[state.upper()].is_final)

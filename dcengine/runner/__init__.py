@@ -1,0 +1,1 @@
+"""What runs on a worker: unpack, child process, output capture, progress, result."""

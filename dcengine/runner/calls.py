@@ -1,0 +1,174 @@
+"""The calls of one unit, one after the other: load, call, pack the result, or tell what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..codec import Failure, dumps, failure_from, loads, pack_failure, unpack
+from ..errors import DcengineError, MissingPackage, TaskTimeout
+from .live import LiveChannel
+from .units import Ending, Unit
+
+FUNCTIONS_KEPT = 64  #: loaded functions that one slot remembers
+
+
+class Gate:
+    """Knows when user code runs, and whether it ran too long or is to stop.
+
+    This one only looks at the clock: threads cannot be interrupted. The child has one that can.
+    """
+
+    how_timed_out = "only noticed at its end, because it ran in a thread (processes=False)"
+    is_forked = False  #: this process is a copy that user code made
+
+    def __init__(self) -> None:
+        self.is_asked = False  #: the unit is to stop
+        self.is_late = False  #: the current call ran longer than its time-out
+        self._began = 0.0
+        self._timeout: float | None = None
+
+    def open(self, timeout: float | None) -> None:
+        """Let user code begin; called before each call."""
+        self.is_late = False
+        self._timeout = timeout
+        if timeout is not None:
+            self._began = time.monotonic()
+
+    def close(self) -> None:
+        """Note that user code has ended; called at least once after each call."""
+        if self._timeout is not None and time.monotonic() - self._began > self._timeout:
+            self.is_late = True
+
+
+class Functions:
+    """Loaded functions by their digest; what was not used for longest is dropped."""
+
+    def __init__(self) -> None:
+        self._loaded: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+
+    def get(self, digest: bytes) -> Callable[..., Any] | None:
+        """Return the function if it is loaded."""
+        function = self._loaded.get(digest)
+        if function is not None:
+            self._loaded.move_to_end(digest)
+        return function
+
+    def load(self, digest: bytes, code: bytes) -> Callable[..., Any]:
+        """Return the function in *code*, ready to be called; this runs user code."""
+        function = loads(code)
+        ready: Callable[..., Any] = _blocking(function) if _is_coroutine_function(function) else function
+        self._loaded[digest] = ready
+        if len(self._loaded) > FUNCTIONS_KEPT:
+            self._loaded.popitem(last=False)
+        return ready
+
+
+class Calls:
+    """The calls of *unit*; *keep* learns how each one ended, in order."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        functions: Functions,
+        code: Callable[[], bytes],
+        *,
+        worker: str,
+        gate: Gate,
+        channel: LiveChannel,
+        keep: Callable[[Ending, bytes], None],
+    ) -> None:
+        self._unit, self._functions = unit, functions
+        self._worker, self._gate, self._channel, self._keep = worker, gate, channel, keep
+        self._function = functions.get(unit.function)
+        self._code = b"" if self._function is not None else code()
+        self._result_name = f"the result of {unit.name}"
+        self._load_failure: bytes | None = None
+
+    def run(self) -> None:
+        """Run the calls until the last one, or until somebody asks to stop."""
+        gate, channel, keep = self._gate, self._channel, self._keep
+        for item, packed in enumerate(unpack(self._unit.items)):
+            if gate.is_asked:
+                return
+            channel.item = item
+            ending, value = self._run_one(packed)
+            if gate.is_forked:
+                return
+            channel.end_item()
+            keep(ending, value)
+
+    def _run_one(self, packed: bytes) -> tuple[Ending, bytes]:
+        if self._load_failure is not None:
+            return Ending.RAISED, self._load_failure
+        gate = self._gate
+        # A signal may still raise inside the first close(), which then counts as part of the call;
+        # a gate that raised is closed, so nothing can raise after the outer except has begun.
+        try:
+            try:
+                value = self._value(packed)
+            finally:
+                gate.close()
+        except BaseException as error:
+            gate.close()
+            return self._ending_of(error)
+        if gate.is_late:
+            return Ending.TIMED_OUT, pack_failure(failure_from(self._timeout()))
+        return (Ending.INTERRUPTED, b"") if gate.is_asked else (Ending.SUCCEEDED, value)
+
+    def _value(self, packed: bytes) -> bytes:
+        self._gate.open(self._unit.timeout)
+        function = self._function
+        if function is None:
+            function = self._function = self._functions.load(self._unit.function, self._code)
+        args, kwargs = loads(packed)
+        return dumps(function(*args, **kwargs), what=self._result_name)
+
+    def _ending_of(self, error: BaseException) -> tuple[Ending, bytes]:
+        gate = self._gate
+        if gate.is_late:
+            return Ending.TIMED_OUT, pack_failure(_with_traceback(self._timeout(), error))
+        if gate.is_asked:
+            return Ending.INTERRUPTED, b""
+        failure = pack_failure(self._failure(error))
+        if self._function is None:
+            self._load_failure = failure  # the next calls would meet the same, perhaps slowly
+        return Ending.RAISED, failure
+
+    def _failure(self, error: BaseException) -> Failure:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return _with_traceback(MissingPackage(error.name, self._worker, self._unit.name), error)
+        return _described(error)
+
+    def _timeout(self) -> TaskTimeout:
+        return TaskTimeout(self._unit.timeout or 0.0, self._gate.how_timed_out)
+
+
+def _with_traceback(ours: DcengineError, error: BaseException) -> Failure:
+    return msgspec.structs.replace(failure_from(ours), traceback=_described(error).traceback)
+
+
+def _described(error: BaseException) -> Failure:
+    try:
+        return failure_from(error, skip_frames=2)
+    except BaseException as broken:  # the exception's own methods are user code, and may do anything
+        return Failure(type(error).__qualname__, f"(it could not be described: {type(broken).__name__})")
+
+
+def _is_coroutine_function(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _blocking(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *function*, which is a coroutine function, as one that blocks."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return asyncio.run(function(*args, **kwargs))
+
+    return run

@@ -1,0 +1,141 @@
+"""A small process without threads that forks children for a worker, and ends them when the worker is gone.
+
+Workers have threads and open connections, so they must not fork; starting a new interpreter for
+each child would take ten times as long as forking one that has the usual imports loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib.util
+import os
+import select
+import signal
+import socket
+import sys
+import warnings
+from typing import NoReturn
+
+from . import child
+from .wire import NOTE, Note
+
+ORPHAN_CHECK = 1.0  #: seconds between looks at who our parent is
+
+
+class ForkServer:
+    """Serves one worker over *control* until that closes."""
+
+    def __init__(self, control: socket.socket, worker: str) -> None:
+        self._control, self._worker = control, worker
+        self._process, self._parent = os.getpid(), os.getppid()
+        self._children: dict[int, int] = {}  # number -> process id
+        self._wakeup, self._wakeup_end = socket.socketpair()
+        for end in (self._wakeup, self._wakeup_end):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written to the wake-up socket
+        signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        """Follow the worker's notes until it is gone, then end all children."""
+        while True:
+            readable, _, _ = select.select([self._control, self._wakeup], [], [], ORPHAN_CHECK)
+            if self._wakeup in readable:
+                self._wakeup.recv(4096)
+                self._reap()
+            # A process that the worker forked may hold the other end open after the worker died.
+            if os.getppid() != self._parent or (self._control in readable and not self._follow_note()):
+                break
+        for process in self._children.values():
+            end_process(process)
+
+    def _follow_note(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._control, NOTE.size, 2)
+        if len(data) < NOTE.size:
+            return False
+        what, number, argument = NOTE.unpack(data)
+        if what == Note.FORK:
+            self._fork(number, *descriptors)
+        elif number in self._children:
+            self._signal(self._children[number], argument)
+        return True
+
+    def _fork(self, number: int, connection: int, memory: int) -> None:
+        try:
+            process = os.fork()
+        except OSError as error:
+            self._tell(Note.REFUSED, number, error.errno or errno.EAGAIN)
+            process = -1
+        if process == 0:
+            self._become_child(connection, memory)
+        os.close(connection)
+        os.close(memory)
+        if process > 0:
+            self._children[number] = process
+            self._tell(Note.FORKED, number, process)
+
+    def _become_child(self, connection: int, memory: int) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for end in (self._control, self._wakeup, self._wakeup_end):
+                end.close()
+            child.main(connection, memory, self._worker, server=self._process)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(1)
+
+    def _signal(self, process: int, number: int) -> None:
+        if number == signal.SIGKILL:
+            end_process(process)
+        else:
+            os.kill(process, number)
+
+    def _reap(self) -> None:
+        for number, process in list(self._children.items()):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                del self._children[number]
+                end_group(process)
+                self._tell(Note.ENDED, number, status)
+
+    def _tell(self, what: Note, number: int, argument: int) -> None:
+        try:
+            self._control.sendall(NOTE.pack(what, number, argument))
+        except BrokenPipeError:
+            pass  # the worker is gone; the next read says so
+
+
+def end_process(process: int) -> None:
+    """Kill a child that was not yet reaped, and all that it started."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    end_group(process)
+
+
+def end_group(process: int) -> None:
+    """Kill what a child, the leader of its session, has started."""
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # macOS answers with the latter where only zombies are left
+        pass
+
+
+def serve(descriptor: int, worker: str) -> None:
+    """Serve the worker called *worker* over the socket *descriptor*: the whole life of this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _preload()
+    ForkServer(socket.socket(fileno=descriptor), worker).serve()
+
+
+def _preload() -> None:
+    """Load what most functions need, once for all children."""
+    # Forking is safe here: the only threads are those of OpenBLAS, which looks after itself.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=__name__.replace(".", r"\."))
+    if sys.platform == "linux" and importlib.util.find_spec("numpy"):
+        importlib.import_module("numpy.random")
+    gc.collect()
+    gc.freeze()  # so that collections in the children do not copy these pages

@@ -1,0 +1,50 @@
+"""What a slot is given to run and what it reports: plain data that crosses every process border."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Unit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Calls of one function that run one after the other on one slot."""
+
+    id: int  #: unique within the engine's life
+    function: bytes  #: sha256 of the code
+    name: str  #: for people
+    code: bytes | None  #: None where the worker has it already
+    items: bytes  #: one pickled ``(args, kwargs)`` per call, packed by `codec.pack`
+    count: int
+    timeout: float | None = None  #: seconds one call may take
+    grace: float = 1.0  #: seconds between the interrupt and the kill
+
+
+class Ending(IntEnum):
+    """How one call ended."""
+
+    SUCCEEDED = 0  #: its value is the pickled result
+    RAISED = 1  #: its value is a packed `codec.Failure`
+    TIMED_OUT = 2  #: its value is a packed `codec.Failure` (TaskTimeout)
+    CRASHED = 3  #: the child ended under it; its value is a packed `codec.Failure` (TaskCrashed)
+    INTERRUPTED = 4  #: somebody asked for it; its value is empty
+    NOT_RUN = 5  #: never begun; its value is empty
+
+
+class UnitReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How every call of a unit ended, in order."""
+
+    endings: bytes  #: one `Ending` per call
+    values: bytes  #: packed by `codec.pack`, one per call
+    seconds: float = 0.0  #: time spent in the calls
+    lines: int = 0  #: live messages sent for this unit; the engine waits for so many
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Something a running call says before it ends."""
+
+    unit: int
+    number: int  #: 1, 2, 3 ... within the unit
+    item: int  #: index of the call within the unit
+    kind: str  #: stdout, stderr, progress
+    data: bytes  #: UTF-8 text; for progress, msgpack of `verbs.Progress`

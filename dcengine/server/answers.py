@@ -1,0 +1,175 @@
+"""Requests to values and values to answers; every error becomes JSON with a fitting status."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ..errors import (
+    AccessDenied,
+    ClusterError,
+    DatabaseOwned,
+    DcengineError,
+    DiskFull,
+    EngineBusy,
+    EngineError,
+    InvalidOption,
+    InvalidTags,
+    InvalidTransition,
+    NotFound,
+    NotPicklable,
+    PayloadTooLarge,
+    ResultNotReady,
+    StaleLease,
+    StoreError,
+    TaskError,
+)
+from ..verbs import Verbs
+
+logger = logging.getLogger(__name__)
+
+VERBS = web.AppKey[Verbs]("dcengine.verbs")
+SUBMISSION_LIMIT = web.AppKey[int]("dcengine.submission_limit")  #: bytes of a body that carries code and inputs
+MSGPACK = "application/msgpack"
+LONGEST_WAIT = 60.0  #: seconds a request may be kept waiting; proxies give up after about as long
+
+STATUS: tuple[tuple[type[DcengineError], int], ...] = (
+    (InvalidTags, 400),
+    (InvalidOption, 400),
+    (NotPicklable, 400),
+    (AccessDenied, 403),
+    (NotFound, 404),
+    (InvalidTransition, 409),
+    (StaleLease, 409),
+    (DatabaseOwned, 409),
+    (TaskError, 409),
+    (ResultNotReady, 409),
+    (PayloadTooLarge, 413),
+    (DiskFull, 507),
+    (EngineError, 503),
+    (StoreError, 503),
+    (ClusterError, 503),
+)  #: the first that fits counts
+
+T = TypeVar("T")
+
+
+# ---- answers -------------------------------------------------------------------------------
+
+
+def json_answer(value: Any, *, status: int = 200) -> web.Response:
+    """Return *value*, a struct or a list of structs, as JSON."""
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def text_answer(text: str) -> web.Response:
+    """Return *text* as it is; what UTF-8 cannot say is escaped."""
+    return web.Response(body=text.encode(errors="backslashreplace"), content_type="text/plain", charset="utf-8")
+
+
+def error_answer(error: DcengineError, *, status: int | None = None) -> web.Response:
+    """Return *error* as JSON from which `errors.rebuild` makes it again."""
+    answer = json_answer(
+        {"error": type(error).__name__, "facts": error.facts(), "message": str(error)},
+        status=status or next((code for kind, code in STATUS if isinstance(error, kind)), 500),
+    )
+    if isinstance(error, EngineBusy):
+        answer.headers["Retry-After"] = "1"
+    return answer
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into an answer; details of what was not foreseen stay in the log."""
+    try:
+        return await handler(request)
+    except DcengineError as error:
+        return error_answer(error)
+    except web.HTTPException as other:
+        # aiohttp's own: no such path, or a path without such a method.
+        answer = error_answer(
+            EngineError(f"{request.method} {request.path}: {other.reason.lower()}"), status=other.status
+        )
+        answer.headers.update({name: value for name, value in other.headers.items() if name == "Allow"})
+        return answer
+    except web.RequestPayloadError as error:
+        return error_answer(InvalidOption("the request body", "cut short or garbled", f"a whole one ({error})"))
+    except Exception:
+        logger.exception("%s %s failed", request.method, request.path)
+        return error_answer(EngineError("the engine failed to answer; its log says why"), status=500)
+
+
+# ---- bodies --------------------------------------------------------------------------------
+
+
+async def decoded(request: web.Request, decoder: msgspec.msgpack.Decoder[T]) -> T:
+    """Return the msgpack body of *request*.
+
+    Raises `InvalidOption` for anything else and `PayloadTooLarge` above the application's limit.
+    """
+    if request.content_type != MSGPACK:
+        raise InvalidOption("Content-Type", repr(request.content_type), MSGPACK)
+    body = await _body(request, request.app[SUBMISSION_LIMIT])
+    try:
+        return decoder.decode(body)
+    except msgspec.DecodeError as error:
+        wanted = getattr(decoder.type, "__name__", str(decoder.type))
+        raise InvalidOption("the request body", "what was sent", f"msgpack of a {wanted}: {error}") from None
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    """Read the whole body, up to *limit* bytes, whatever the limit of the application this one is mounted in."""
+    declared = request.content_length or 0
+    if declared > limit:
+        raise PayloadTooLarge("the request body", declared, limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > limit:
+            raise PayloadTooLarge("the request body", size, limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+# ---- addresses -----------------------------------------------------------------------------
+
+
+def id_in(request: web.Request, kind: str) -> int:
+    """Return the id in the address; raises `NotFound` for one that cannot exist."""
+    text = request.match_info["id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise NotFound(kind, text)
+    return int(text)
+
+
+def number(request: web.Request, name: str, *, least: int = 0, most: int = 10**18) -> int | None:
+    """Return the whole number *name* of the query, None where it is not given."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
+        raise InvalidOption(f"?{name}", repr(text), f"a whole number from {least} to {most}")
+    return int(text)
+
+
+def page(request: web.Request) -> tuple[int | None, int]:
+    """Return what the query says of the page: the id that all of it lie below, and how many."""
+    return number(request, "before"), number(request, "limit", least=1, most=1000) or 50
+
+
+def waiting_time(request: web.Request) -> float:
+    """Return how many seconds the caller is ready to wait, cut to `LONGEST_WAIT`."""
+    text = request.query.get("wait", "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:  # also what is not a number
+        raise InvalidOption("?wait", repr(text), "seconds, 0 or more")
+    return min(seconds, LONGEST_WAIT)

@@ -1,0 +1,43 @@
+"""Routes of batches."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from ..verbs import BatchSubmission
+from .answers import MSGPACK, VERBS, decoded, id_in, json_answer, number, page, waiting_time
+from .jobs import check_code
+
+_decoder = msgspec.msgpack.Decoder(BatchSubmission)
+_encoder = msgspec.msgpack.Encoder()
+
+
+async def submit(request: web.Request) -> web.Response:
+    submission = await decoded(request, _decoder)
+    check_code(submission.function)
+    return json_answer(await request.app[VERBS].submit_batch(submission))
+
+
+async def batches(request: web.Request) -> web.Response:
+    before, limit = page(request)
+    return json_answer(await request.app[VERBS].batches(before=before, limit=limit))
+
+
+async def batch(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].batch(id_in(request, "batch")))
+
+
+async def reports(request: web.Request) -> web.Response:
+    """Answer accepted reports as msgpack: they carry packed values."""
+    after, wait = number(request, "after") or 0, waiting_time(request)
+    found = await request.app[VERBS].reports(id_in(request, "batch"), after=after, wait=wait)
+    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].cancel_batch(id_in(request, "batch")))
+
+
+async def retry(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].retry_batch(id_in(request, "batch")))

@@ -1,0 +1,77 @@
+"""Texts that many rows share, each stored once and named by its row id."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..verbs import Function
+
+
+class Names:
+    """Remembers the ids of needs, functions and contributors, and the next free job ids."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop everything remembered: a rollback may have taken rows away."""
+        self._needs: dict[str, int] = {}
+        self._functions: dict[bytes, int] = {}
+        self._contributors: dict[str, int] = {}
+        self._projects: dict[int, int] = {}
+        self._next_job: int | None = None
+        self._last_numbers: dict[int, int] = {}
+
+    def need(self, connection: sqlite3.Connection, tags: str) -> int:
+        """Return the id of the tag expression *tags*, stored if it is new."""
+        if tags not in self._needs:
+            connection.execute("INSERT OR IGNORE INTO need (tags) VALUES (?)", (tags,))
+            (self._needs[tags],) = connection.execute("SELECT id FROM need WHERE tags = ?", (tags,)).fetchone()
+        return self._needs[tags]
+
+    def function(self, connection: sqlite3.Connection, function: Function) -> int:
+        """Return the id of *function*, its code stored if it is new."""
+        digest = function.digest
+        if digest not in self._functions:
+            connection.execute(
+                "INSERT OR IGNORE INTO function (digest, name, code) VALUES (?, ?, ?)",
+                (digest, function.name, function.code),
+            )
+            (self._functions[digest],) = connection.execute(
+                "SELECT id FROM function WHERE digest = ?", (digest,)
+            ).fetchone()
+        return self._functions[digest]
+
+    def contributor(self, connection: sqlite3.Connection, nickname: str) -> int:
+        """Return the id of the contributor called *nickname*, stored if it is new."""
+        if nickname not in self._contributors:
+            connection.execute("INSERT OR IGNORE INTO contributor (nickname) VALUES (?)", (nickname,))
+            (self._contributors[nickname],) = connection.execute(
+                "SELECT id FROM contributor WHERE nickname = ?", (nickname,)
+            ).fetchone()
+        return self._contributors[nickname]
+
+    def project_of(self, connection: sqlite3.Connection, stage: int) -> int:
+        """Return the project that the stage id *stage* belongs to."""
+        if stage not in self._projects:
+            (self._projects[stage],) = connection.execute("SELECT project FROM stage WHERE id = ?", (stage,)).fetchone()
+        return self._projects[stage]
+
+    def reserve_jobs(self, connection: sqlite3.Connection, project: int, count: int) -> tuple[int, int]:
+        """Reserve *count* job ids; return the first id and the first number within *project*."""
+        if self._next_job is None:
+            (row,) = connection.execute("SELECT max(id) FROM job").fetchone()
+            (end,) = connection.execute("SELECT max(first_job + count) FROM batch").fetchone()
+            self._next_job = max((row or 0) + 1, end or 1)
+        if project not in self._last_numbers:
+            (self._last_numbers[project],) = connection.execute(
+                "SELECT last_number FROM project WHERE id = ?", (project,)
+            ).fetchone()
+        first, number = self._next_job, self._last_numbers[project] + 1
+        self._next_job += count
+        self._last_numbers[project] += count
+        return first, number
+
+    def save_numbers(self, connection: sqlite3.Connection, project: int) -> None:
+        """Write the newest number of *project* back, once per group of operations."""
+        connection.execute("UPDATE project SET last_number = ? WHERE id = ?", (self._last_numbers[project], project))

@@ -1,0 +1,319 @@
+"""Questions to the file, on one read-only connection with a thread of its own.
+
+One only: a second busy reader takes more of the interpreter from the writer than it gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from ..codec import unpack, unpack_failure
+from ..errors import NotFound
+from ..jobs import BatchInfo, JobState, State, Task
+from ..verbs import BatchStatus, Function, JobResult, JobStatus, LeaderboardRow, Progress, Report
+from .moving import SELECT_TASK, task_from
+
+PAGE_ROWS, PAGE_BYTES = 256, 16 << 20  #: of reports in one answer
+
+SELECT_JOB = """
+SELECT job.id, project.name, job.number, function.name, job.state, task.state, job.batch, task.attempt, task.errors,
+    need.tags, task.priority, task.worker, job.created, job.finished, progress.done, progress.total, progress.text,
+    CASE WHEN job.state = 2 THEN payload.output END
+FROM job
+JOIN project ON project.id = job.project
+JOIN task ON task.job = job.id
+JOIN need ON need.id = task.need
+JOIN payload ON payload.task = task.id
+LEFT JOIN function ON function.id = job.function
+LEFT JOIN progress ON progress.job = job.id
+"""
+SELECT_BATCH = """
+SELECT batch.id, project.name, function.name, batch.state, batch.count, batch.succeeded, batch.failed, batch.cancelled,
+    batch.first_job, need.tags, batch.priority, batch.created, batch.finished
+FROM batch
+JOIN stage ON stage.id = batch.stage
+JOIN project ON project.id = stage.project
+JOIN function ON function.id = batch.function
+JOIN need ON need.id = batch.need
+"""
+SELECT_BATCH_INFO = """
+SELECT batch.stage, batch.need, need.tags, batch.first_job, batch.count, batch.priority, batch.retries,
+    batch.timeout, function.digest, function.name
+FROM batch
+JOIN need ON need.id = batch.need
+JOIN function ON function.id = batch.function
+WHERE batch.id = ?
+"""
+SELECT_QUEUED = f"""
+SELECT task.stage, task.need, need.tags, task.priority, count(*)
+FROM task
+JOIN need ON need.id = task.need
+WHERE task.state = {State.QUEUED:d}
+GROUP BY task.stage, task.need, task.priority
+"""
+SELECT_LEADERBOARD = """
+SELECT contributor.nickname, standing.units
+FROM standing
+JOIN contributor ON contributor.id = standing.contributor
+JOIN project ON project.id = standing.project
+WHERE project.name = ?
+ORDER BY standing.units DESC, contributor.nickname
+"""
+
+
+class Reads:
+    """Answers questions about what is stored."""
+
+    def __init__(self, db: Path) -> None:
+        self._db = db
+        self._needs: dict[str, int] = {}
+
+    async def start(self) -> None:
+        # as_uri() escapes what a path may hold and a URI may not.
+        uri = f"{self._db.resolve().as_uri()}?mode=ro"
+        self._connection = await aiosqlite.connect(uri, uri=True, isolation_level=None)
+        await self._connection.execute("PRAGMA query_only = ON")
+        await self._connection.execute("PRAGMA busy_timeout = 5000")
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def _all(self, sql: str, *parameters: object) -> list[Any]:
+        return list(await self._connection.execute_fetchall(sql, parameters))
+
+    async def _one(self, sql: str, *parameters: object) -> Any:
+        rows = await self._all(sql, *parameters)
+        return rows[0] if rows else None
+
+    # ---- jobs ------------------------------------------------------------------------------
+
+    async def job(self, id: int) -> JobStatus:
+        """Return job *id*, an item of a batch without rows of its own included; raises `NotFound`."""
+        row = await self._one(f"{SELECT_JOB} WHERE job.id = ?", id)
+        return _job_status(row) if row else await self._item(id)
+
+    async def jobs(self, *, state: str | None, before: int | None, limit: int) -> list[JobStatus]:
+        """Return jobs with rows of their own, newest first."""
+        conditions, parameters = ["job.batch IS NULL", "job.id < ?"], [before or 1 << 62]
+        if state is not None:
+            conditions.append(f"job.state = {JobState[state.upper()]:d}")
+        rows = await self._all(
+            f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY job.id DESC LIMIT ?", *parameters, limit
+        )
+        return [_job_status(row) for row in rows]
+
+    async def _item(self, id: int) -> JobStatus:
+        batch = await self._batch_of(id)
+        status = await self.batch(batch)
+        (first_number,) = await self._one("SELECT first_number FROM batch WHERE id = ?", batch)
+        chunk = await self._chunk_of(batch, id - status.first_job)
+        state = State(chunk[2]) if chunk else State.QUEUED
+        return JobStatus(
+            id=id, project=status.project, number=first_number + id - status.first_job, name=status.name,
+            state="open" if chunk is None else state.name.lower(), task_state=state.name.lower(), batch=batch,
+            tags=status.tags, priority=status.priority, created=status.created, attempt=1 if chunk else 0,
+            worker=chunk[3] if chunk else None, finished=chunk[4] / 1e6 if chunk else None,
+        )  # fmt: skip
+
+    async def _batch_of(self, job: int) -> int:
+        row = await self._one(
+            "SELECT id, first_job, count FROM batch WHERE first_job <= ? ORDER BY first_job DESC LIMIT 1", job
+        )
+        if row is None or job >= row[1] + row[2]:
+            raise NotFound("job", job)
+        return int(row[0])
+
+    async def _chunk_of(self, batch: int, index: int) -> Any:
+        row = await self._one(
+            "SELECT first, count, state, worker, finished, data FROM chunk WHERE batch = ? AND first <= ?"
+            " ORDER BY first DESC LIMIT 1",
+            batch,
+            index,
+        )
+        return row if row and index < row[0] + row[1] else None
+
+    async def result(self, id: int) -> JobResult | None:
+        """Return the end of job *id*, None while it is open; raises `NotFound`."""
+        row = await self._one(
+            "SELECT job.state, payload.output FROM job JOIN task ON task.job = job.id"
+            " JOIN payload ON payload.task = task.id WHERE job.id = ?",
+            id,
+        )
+        if row is not None:
+            state = JobState(row[0])
+            return None if state is JobState.OPEN else JobResult(state.text, row[1] or b"")
+        batch = await self._batch_of(id)
+        (first_job,) = await self._one("SELECT first_job FROM batch WHERE id = ?", batch)
+        chunk = await self._chunk_of(batch, id - first_job)
+        if chunk is None:
+            return None
+        first, _, state, _, _, data = chunk
+        return JobResult(State(state).name.lower(), unpack(data)[id - first_job - first] if data else b"")
+
+    async def output(self, id: int) -> str:
+        rows = await self._all("SELECT text FROM output WHERE job = ? ORDER BY number", id)
+        return "".join(text for (text,) in rows)
+
+    async def task(self, job: int) -> Task | None:
+        """Return the task row of *job*, None for an item of a batch without one."""
+        row = await self._one(f"{SELECT_TASK} WHERE task.job = ?", job)
+        return task_from(row) if row else None
+
+    async def tasks(self, state: State, *, batch: int | None = None) -> list[Task]:
+        """Return the tasks in *state*, of one batch or of all."""
+        sql = f"{SELECT_TASK} WHERE task.state = {state:d}"
+        rows = await (self._all(sql) if batch is None else self._all(f"{sql} AND task.batch = ?", batch))
+        return [task_from(row) for row in rows]
+
+    async def queued(self) -> list[tuple[int, int, str, int, int]]:
+        """Return what is queued as (stage, need, tags, priority, number of tasks)."""
+        return [tuple(row) for row in await self._all(SELECT_QUEUED)]
+
+    async def need(self, expression: str) -> int:
+        """Return the id of a tag expression that some task has."""
+        if expression not in self._needs:
+            (self._needs[expression],) = await self._one("SELECT id FROM need WHERE tags = ?", expression)
+        return self._needs[expression]
+
+    async def expression(self, need: int) -> str:
+        """Return the tag expression of the id *need*."""
+        (expression,) = await self._one("SELECT tags FROM need WHERE id = ?", need)
+        return str(expression)
+
+    async def ahead_of(self, task: Task) -> int:
+        """Return how many queued tasks of the same need run before *task*."""
+        (n,) = await self._one(
+            f"SELECT count(*) FROM task AS other JOIN task AS mine ON mine.id = ?"
+            f" WHERE other.stage = mine.stage AND other.need = mine.need AND other.state = {State.QUEUED:d}"
+            " AND (other.priority > mine.priority OR other.priority = mine.priority AND other.id < mine.id)",
+            task.id,
+        )
+        return int(n)
+
+    async def not_before(self, task: int) -> int | None:
+        row = await self._one("SELECT not_before FROM task WHERE id = ?", task)
+        return None if row is None else row[0]
+
+    async def open_jobs(self, *, limit: int = 1000) -> list[int]:
+        """Return ids of open jobs that belong to no batch, oldest first."""
+        rows = await self._all("SELECT id FROM job WHERE state = 0 AND batch IS NULL ORDER BY id LIMIT ?", limit)
+        return [id for (id,) in rows]
+
+    # ---- batches ---------------------------------------------------------------------------
+
+    async def batch(self, id: int) -> BatchStatus:
+        """Return batch *id*; raises `NotFound`."""
+        row = await self._one(f"{SELECT_BATCH} WHERE batch.id = ?", id)
+        if row is None:
+            raise NotFound("batch", id)
+        return _batch_status(row)
+
+    async def batches(self, *, before: int | None, limit: int) -> list[BatchStatus]:
+        rows = await self._all(
+            f"{SELECT_BATCH} WHERE batch.id < ? ORDER BY batch.id DESC LIMIT ?", before or 1 << 62, limit
+        )
+        return [_batch_status(row) for row in rows]
+
+    async def open_batches(self) -> list[int]:
+        """Return the ids of batches with items left, oldest first."""
+        return [id for (id,) in await self._all("SELECT id FROM batch WHERE state = 0 ORDER BY id")]
+
+    async def batch_info(self, id: int) -> BatchInfo:
+        """Return what does not change about batch *id*."""
+        row = await self._one(SELECT_BATCH_INFO, id)
+        (stage, need, expression, first_job, count, priority, retries, timeout, function, name) = row
+        return BatchInfo(
+            id=id, stage=stage, need=need, tags=expression, first_job=first_job, count=count, priority=priority,
+            retries=retries, timeout=None if timeout is None else timeout / 1e6, function=function, name=name,
+        )  # fmt: skip
+
+    async def ended_runs(self, batch: int) -> list[tuple[int, int]]:
+        """Return the (first, count) runs of *batch* that have ended, in order of their items."""
+        return [
+            tuple(row)
+            for row in await self._all("SELECT first, count FROM chunk WHERE batch = ? ORDER BY first", batch)
+        ]
+
+    async def stray_jobs(self, batch: int) -> set[int]:
+        """Return the job ids of items of *batch* that have rows of their own."""
+        return {id for (id,) in await self._all("SELECT job FROM task WHERE batch = ?", batch)}
+
+    async def block(self, batch: int, index: int) -> tuple[int, int, bytes]:
+        """Return first index, count and packed inputs of the block that holds item *index*."""
+        row = await self._one(
+            "SELECT first, count, data FROM block WHERE batch = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+            batch,
+            index,
+        )
+        return row[0], row[1], row[2]
+
+    async def blocks(self, batch: int) -> list[tuple[int, int]]:
+        """Return first index and count of every block of *batch*, in order."""
+        return [
+            tuple(row)
+            for row in await self._all("SELECT first, count FROM block WHERE batch = ? ORDER BY first", batch)
+        ]
+
+    async def reports(self, batch: int, *, after: int) -> list[Report]:
+        """Return what was accepted for *batch* after the cursor *after*, oldest first, a page at a time."""
+        sizes = await self._all(
+            "SELECT id, length(data) FROM chunk WHERE batch = ? AND id > ? ORDER BY id LIMIT ?", batch, after, PAGE_ROWS
+        )
+        until, total = after, 0
+        for id, size in sizes:
+            if total and total + size > PAGE_BYTES:
+                break
+            until, total = id, total + size
+        rows = await self._all(
+            "SELECT id, first, count, state, data FROM chunk WHERE batch = ? AND id > ? AND id <= ? ORDER BY id",
+            batch,
+            after,
+            until,
+        )
+        return [Report(id, first, count, State(state).name.lower(), data) for id, first, count, state, data in rows]
+
+    # ---- the rest --------------------------------------------------------------------------
+
+    async def function(self, digest: bytes) -> Function:
+        """Return the function with this digest; raises `NotFound`."""
+        row = await self._one("SELECT digest, name, code FROM function WHERE digest = ?", digest)
+        if row is None:
+            raise NotFound("function", digest.hex())
+        return Function(*row)
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many tasks, items of batches included, are in each state."""
+        rows = await self._all("SELECT state, sum(n) FROM counter GROUP BY state")
+        return {State(state).name.lower(): n for state, n in rows}
+
+    async def leaderboard(self, project: str) -> list[LeaderboardRow]:
+        """Return the contributors of *project*, most credit first; raises `NotFound`."""
+        if await self._one("SELECT 1 FROM project WHERE name = ?", project) is None:
+            raise NotFound("project", project)
+        rows = await self._all(SELECT_LEADERBOARD, project)
+        total = sum(units for _, units in rows) or 1
+        return [LeaderboardRow(nickname, units, units / total) for nickname, units in rows]
+
+
+def _job_status(row: Any) -> JobStatus:
+    (id, project, number, name, state, task_state, batch, attempt, errors, tags, priority, worker) = row[:12]
+    created, finished, done, total, text, failure = row[12:]
+    return JobStatus(
+        id=id, project=project, number=number, name=name or "", state=JobState(state).text,
+        task_state=State(task_state).name.lower(), batch=batch, attempt=attempt, errors=errors, tags=tags,
+        priority=priority, worker=worker, created=created / 1e6, finished=None if finished is None else finished / 1e6,
+        progress=None if done is None else Progress(done, total, text),
+        reason=unpack_failure(failure).sentence if failure else None,
+    )  # fmt: skip
+
+
+def _batch_status(row: Any) -> BatchStatus:
+    (id, project, name, state, count, succeeded, failed, cancelled, first_job, tags, priority, created, finished) = row
+    return BatchStatus(
+        id=id, project=project, name=name, state=JobState(state).text, count=count, succeeded=succeeded, failed=failed,
+        cancelled=cancelled, first_job=first_job, tags=tags, priority=priority, created=created / 1e6,
+        finished=None if finished is None else finished / 1e6,
+    )  # fmt: skip

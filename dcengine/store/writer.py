@@ -1,0 +1,233 @@
+"""The group commit: one thread, one connection, one transaction for all that is waiting.
+
+While one commit runs, the next batch gathers, so no timer is needed: a lone caller pays for one
+commit, a thousand callers share one. An operation is acknowledged after its COMMIT returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, ClassVar, Protocol
+
+from ..errors import EngineBusy, EngineClosed, OwnershipLost, StoreBroken, StoreError
+from .names import Names
+from .opening import translated
+
+logger = logging.getLogger(__name__)
+
+BATCH_LIMIT = 1000  #: operations in one transaction
+INBOX_LIMIT = 10_000  #: operations that may wait before new work is refused
+INBOX_BYTES = 64 << 20  #: bytes of payload that may wait, unless nothing else waits
+
+
+class Operation(Protocol):
+    """One durable change. Operations of one kind that wait together are applied together."""
+
+    rank: ClassVar[int]  #: lower ranks are applied first: what a completion opens can be leased in the same batch
+
+    @classmethod
+    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[Any]) -> list[Any]:
+        """Apply all *operations* of this kind; return one result, or one exception, for each."""
+        ...
+
+
+Waiting = tuple[Operation, "asyncio.Future[Any]", int]
+
+
+class Writer:
+    """Owns the writing connection and its thread."""
+
+    def __init__(self, db: Path, open_connection: Callable[[], sqlite3.Connection]) -> None:
+        self._db = db
+        self._open = open_connection
+        self._inbox: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._waiting = 0
+        self._waiting_bytes = 0
+        self._broken: StoreError | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="dcengine-store", daemon=True)
+
+    async def start(self) -> None:
+        """Open the file and take the epoch; raises what `open_for_writing` raises."""
+        self._loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._ready = ready
+        self._thread.start()
+        await ready
+
+    def put(self, operation: Operation, *, size: int = 0, new_work: bool = False) -> asyncio.Future[Any]:
+        """Hand in *operation*; the future ends with its result once it is durable.
+
+        *size* counts its payload bytes. *new_work* is refused with `EngineBusy` while the inbox is full;
+        what the engine itself must write is always taken.
+        """
+        if self._broken is not None or self._closed:
+            raise self._broken or EngineClosed(str(self._db))
+        if new_work and self._waiting and (self._waiting >= INBOX_LIMIT or self._waiting_bytes + size > INBOX_BYTES):
+            raise EngineBusy(self._waiting)
+        self._waiting += 1
+        self._waiting_bytes += size
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._inbox.put((operation, future, size))
+        return future
+
+    @property
+    def broken(self) -> StoreError | None:
+        """Why nothing can be written any more."""
+        return self._broken
+
+    async def close(self) -> None:
+        """Write what waits, fold the log into the file, and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+        while self._thread.is_alive():
+            await asyncio.sleep(0.002)
+
+    # ---- on the thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._connection = self._open()
+            self._names = Names()
+            self._epoch = self._take_epoch()
+        except BaseException as error:
+            failure = translated(error, self._db) if isinstance(error, sqlite3.Error) else error
+            self._loop.call_soon_threadsafe(self._ready.set_exception, failure)
+            return
+        self._loop.call_soon_threadsafe(self._ready.set_result, None)
+        while batch := self._gather():
+            outcomes = self._commit([operation for operation, _, _ in batch])
+            try:
+                self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
+            except RuntimeError:  # the loop is gone: nobody waits any more
+                break
+        self._close_connection()
+
+    def _gather(self) -> list[Waiting]:
+        """Wait for one operation and take all that came with it; an empty list means the end."""
+        first = self._inbox.get()
+        if first is None:
+            return []
+        batch = [first]
+        try:
+            while len(batch) < BATCH_LIMIT:
+                another = self._inbox.get_nowait()
+                if another is None:
+                    self._inbox.put(None)  # end after this batch
+                    break
+                batch.append(another)
+        except Empty:
+            pass
+        return batch
+
+    def _commit(self, operations: list[Operation]) -> list[Any]:
+        """Apply *operations* in one transaction; return a result or an exception for each."""
+        if self._broken is not None:
+            return [self._broken] * len(operations)
+        order = sorted(range(len(operations)), key=lambda n: (operations[n].rank, n))
+        outcomes: list[Any] = [None] * len(operations)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._assert_epoch()
+            for _, run in groupby(order, key=lambda n: type(operations[n])):
+                places = list(run)
+                for place, outcome in zip(places, self._apply([operations[n] for n in places]), strict=True):
+                    outcomes[place] = outcome
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            return [self._failed(error)] * len(operations)
+        return outcomes
+
+    def _apply(self, operations: list[Operation]) -> list[Any]:
+        """Apply operations of one kind together; if that fails, each alone, so that one cannot fail its neighbours."""
+        kind = type(operations[0])
+        self._connection.execute("SAVEPOINT together")
+        try:
+            outcomes = kind.apply(self._connection, self._names, operations)
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite gave up the whole transaction (disk full, say)
+                raise
+            self._undo("together")
+            return [self._outcome_of(error)] if len(operations) == 1 else [self._apply([one])[0] for one in operations]
+        self._connection.execute("RELEASE together")
+        return outcomes
+
+    def _outcome_of(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.Error):
+            failure = translated(error, self._db)
+            failure.__cause__ = error
+            return failure
+        return error
+
+    def _undo(self, savepoint: str) -> None:
+        self._connection.execute(f"ROLLBACK TO {savepoint}")
+        self._connection.execute(f"RELEASE {savepoint}")
+        self._names.forget()  # some of the remembered rows may be gone with it
+
+    def _failed(self, error: Exception) -> Exception:
+        """Return what every operation of a failed transaction is answered with."""
+        self._names.forget()
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error as stuck:
+                self._broken = StoreBroken(str(self._db), str(stuck))
+        if isinstance(error, OwnershipLost):
+            self._broken = error
+            return error
+        if not isinstance(error, sqlite3.Error):
+            logger.exception("a store operation failed", exc_info=error)
+            return error
+        failure = translated(error, self._db)
+        if "disk I/O error" in str(error):
+            # After a failed write or fsync nobody knows what is on the disk: never acknowledge again.
+            failure = self._broken = StoreBroken(str(self._db), str(error))
+        logger.error("%s", failure)
+        return failure
+
+    def _take_epoch(self) -> int:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
+        (epoch,) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        self._connection.execute("COMMIT")
+        return int(epoch)
+
+    def _assert_epoch(self) -> None:
+        """Raise `OwnershipLost` if another engine has taken the file since."""
+        (epoch,) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        if epoch != self._epoch:
+            raise OwnershipLost(str(self._db))
+
+    def _close_connection(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            logger.warning("last checkpoint of %s: %s", self._db, error)
+        self._connection.close()
+
+    # ---- back on the loop ------------------------------------------------------------------
+
+    def _settle(self, batch: list[Waiting], outcomes: list[Any]) -> None:
+        self._waiting -= len(batch)
+        for (_, future, size), outcome in zip(batch, outcomes, strict=True):
+            self._waiting_bytes -= size
+            if future.done():
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+
+def now() -> int:
+    """Return the time as the store writes it: microseconds since 1970."""
+    return time.time_ns() // 1000

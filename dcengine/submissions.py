@@ -1,0 +1,29 @@
+"""What a submission may ask for, and where functions go: the built-in project and its only stage."""
+
+from __future__ import annotations
+
+from . import tags
+from .errors import InvalidOption, PayloadTooLarge
+from .verbs import Options
+
+FUNCTIONS, CALL = 1, 1  #: ids of the built-in project ``functions`` and its stage ``call``
+VALUE_LIMIT = 512 << 20  #: bytes of one packed value
+PRIORITY_LIMIT = 1_000_000
+RETRIES_LIMIT = 1000
+
+
+def check(options: Options) -> None:
+    """Raise `InvalidTags` or `InvalidOption` for what cannot be asked."""
+    tags.parse(options.tags)
+    if not 0 <= options.retries <= RETRIES_LIMIT:
+        raise InvalidOption("retries", str(options.retries), f"a number from 0 to {RETRIES_LIMIT}")
+    if options.timeout is not None and not 0 < options.timeout < 1e9:
+        raise InvalidOption("timeout", str(options.timeout), "a positive number of seconds, or None for no limit")
+    if abs(options.priority) > PRIORITY_LIMIT:
+        raise InvalidOption("priority", str(options.priority), f"a number within +-{PRIORITY_LIMIT}")
+
+
+def check_size(what: str, size: int) -> None:
+    """Raise `PayloadTooLarge` for a value above what one row may hold."""
+    if size > VALUE_LIMIT:
+        raise PayloadTooLarge(what, size, VALUE_LIMIT)

@@ -1,0 +1,1 @@
+"""The dcengine IPython extension."""

@@ -1,0 +1,1 @@
+"""The dcengine Jupyter kernel."""

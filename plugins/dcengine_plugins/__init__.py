@@ -1,0 +1,1 @@
+"""Workloads and protocols that ship with dcengine."""

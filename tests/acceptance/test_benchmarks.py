@@ -1,0 +1,67 @@
+"""The benchmarks run and answer. How fast things are is read by people, never tested."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = {
+    "store": ["percall_ratio_1", "percall_ratio_32", "percall_ratio_256", "onehop_ratio_32"],
+    "functions": ["latency_vs_dask", "map10k_vs_dask", "ms10_over_ideal", "ms10_vs_dask"],
+    "imports": ["import_over_bare_ms", "bare_ms", "import_ms", "modules"],
+}
+WITHOUT_JOBLIB = """
+from benchmarks import functions
+functions.installed = lambda package: None
+functions.QUICK = functions.Sizes(calls=1, items=1, naps=1)
+functions.main()
+"""
+
+
+def answer_of(*command: str) -> tuple[str, dict[str, Any]]:
+    """Return what a benchmark prints, and the JSON object in its last line."""
+    done = subprocess.run(
+        [sys.executable, *command, "--quick", "--json"], cwd=ROOT, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("benchmark", KEYS)
+def test_a_benchmark_prints_a_table_and_an_object_with_its_keys(benchmark: str) -> None:
+    text, answer = answer_of("-m", f"benchmarks.{benchmark}")
+
+    assert "┃" in text
+    for key in KEYS[benchmark]:
+        assert math.isfinite(answer[key]), key
+
+
+def test_a_benchmark_says_where_and_when_it_ran() -> None:
+    text, answer = answer_of("-m", "benchmarks.imports")
+
+    assert answer["machine"]["cores"] >= 1
+    assert answer["versions"]["python"] == sys.version.split()[0]
+    assert answer["date"][:10] in text
+
+
+def test_importing_dcengine_is_measured_with_the_modules_it_loads() -> None:
+    _, answer = answer_of("-m", "benchmarks.imports")
+
+    assert "dcengine" in answer["raw"]["modules"]
+    assert answer["modules"] == len(answer["raw"]["modules"])
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_a_note() -> None:
+    _, answer = answer_of("-c", WITHOUT_JOBLIB)
+
+    assert answer["map10k_vs_joblib"] is None
+    assert answer["raw"]["joblib"] is None
+    assert any("joblib is not installed" in note for note in answer["notes"])
+    assert math.isfinite(answer["latency_vs_dask"])

@@ -1,0 +1,506 @@
+"""What a user of functions is promised, the same against an engine in this process and one behind HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dcengine
+from tests.engines import embedded, eventually, served
+
+
+@pytest.fixture(scope="module", params=["threads", "processes", "daemon"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    db: Path = tmp_path_factory.mktemp(request.param) / "work.db"
+    if request.param == "daemon":
+        with served(db, "--worker-tags", "cpu;gpu=2,site=lab"):
+            yield request.param
+    else:
+        with embedded(db, worker_tags=["cpu", "gpu=2,site=lab"], processes=request.param == "processes"):
+            yield request.param
+
+
+@pytest.fixture
+def interruptible(engine: str) -> str:
+    if engine == "threads":
+        pytest.skip("a thread cannot be interrupted")
+    return engine
+
+
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+def hold(path: str) -> str:
+    """Run until the file *path* exists."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return "released"
+
+
+class Odd(Exception):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def refuse_odd(number: int) -> int:
+    if number % 2:
+        raise Odd(number)
+    return number
+
+
+# ---- submit --------------------------------------------------------------------------------
+
+
+def test_submit_returns_what_the_function_returns(engine: str) -> None:
+    assert dcengine.submit(add, 1, b=2).result(30) == 3
+
+
+def test_a_closure_and_its_values_travel(engine: str) -> None:
+    factor = 7
+    assert dcengine.submit(lambda x: x * factor, 6).result(30) == 42
+
+
+def test_an_error_comes_back_as_itself_with_the_remote_traceback(engine: str) -> None:
+    handle = dcengine.submit(refuse_odd, 3)
+
+    with pytest.raises(Odd) as caught:
+        handle.result(30)
+
+    assert caught.value.number == 3
+    assert "refuse_odd" in str(caught.value.__cause__)
+    assert isinstance(handle.exception(), Odd)
+    assert handle.status().state == "failed"
+    assert "Odd" in (handle.status().reason or "")
+
+
+def test_an_exception_that_cannot_be_rebuilt_becomes_a_remote_error(engine: str) -> None:
+    def raise_strange() -> None:
+        class Strange(Exception):
+            def __init__(self, a: int, b: int) -> None:
+                super().__init__("one argument only")
+
+        raise Strange(1, 2)
+
+    with pytest.raises(dcengine.RemoteError, match="one argument only"):
+        dcengine.submit(raise_strange).result(30)
+
+
+def test_waiting_has_a_limit_and_the_job_goes_on(engine: str, tmp_path: Path) -> None:
+    handle = dcengine.submit(hold, str(tmp_path / "go"))
+
+    with pytest.raises(TimeoutError):
+        handle.result(0.2)
+    assert not handle.done()
+
+    (tmp_path / "go").touch()
+    assert handle.result(30) == "released"
+    assert handle.done()
+
+
+def test_a_handle_is_awaitable(engine: str) -> None:
+    async def main() -> int:
+        result: int = await dcengine.submit(add, 20, 22)
+        return result
+
+    assert asyncio.run(main()) == 42
+
+
+def test_any_process_finds_a_job_by_its_id(engine: str) -> None:
+    id = dcengine.submit(add, 5, 6).id
+
+    assert dcengine.job(id).result(30) == 11
+
+
+def test_an_unknown_job_is_not_found(engine: str) -> None:
+    with pytest.raises(dcengine.NotFound):
+        dcengine.job(10**9)
+    with pytest.raises(dcengine.NotFound):
+        dcengine.batch(10**9)
+
+
+def test_retries_run_again_and_the_last_error_counts(engine: str, tmp_path: Path) -> None:
+    def third_time_lucky(path: str) -> int:
+        with open(path, "a") as file:
+            file.write("x")
+        runs = Path(path).stat().st_size
+        if runs < 3:
+            raise ValueError(f"run {runs}")
+        return runs
+
+    assert dcengine.submit(third_time_lucky, str(tmp_path / "a"), retries=2).result(30) == 3
+    handle = dcengine.submit(third_time_lucky, str(tmp_path / "b"), retries=1)
+    with pytest.raises(ValueError, match="run 2"):
+        handle.result(30)
+    assert handle.status().errors == 2
+
+
+def test_the_same_key_gives_the_same_job(engine: str) -> None:
+    first = dcengine.submit(add, 1, 1, key="one and one")
+    second = dcengine.submit(add, 2, 2, key="one and one")
+
+    assert first.id == second.id
+    assert second.result(30) == 2
+
+
+def test_a_higher_priority_runs_earlier(engine: str, tmp_path: Path) -> None:
+    gate, log = tmp_path / "go", tmp_path / "log"
+
+    def note(name: str) -> None:
+        with log.open("a") as file:
+            file.write(name)
+
+    def unheard_of(path: str) -> None:
+        hold(path)  # nothing is sent behind a function whose pace is not known
+
+    holder = dcengine.submit(unheard_of, str(gate), tags="gpu")
+    eventually(lambda: holder.status().task_state == "leased")
+    late = [
+        dcengine.submit(note, name, priority=priority, tags="gpu") for name, priority in [("c", 0), ("a", 9), ("b", 5)]
+    ]
+    gate.touch()
+    for handle in late:
+        handle.result(30)
+
+    assert log.read_text() == "abc"
+
+
+# ---- tags ----------------------------------------------------------------------------------
+
+
+def test_tags_choose_the_worker(engine: str) -> None:
+    handles = [dcengine.submit(add, n, tags="gpu>=2 & site==lab") for n in range(5)]
+    for handle in handles:
+        handle.result(30)
+
+    assert {handle.status().worker for handle in handles} == {"w2"}
+
+
+def test_a_job_that_nobody_matches_waits_and_says_what_is_missing(engine: str) -> None:
+    with pytest.warns(UserWarning, match="gpu>=9"):
+        handle = dcengine.submit(add, 1, tags="gpu>=9")
+
+    assert "gpu>=9" in handle.why()
+    assert not handle.done()
+    assert handle.cancel()
+    with pytest.raises(dcengine.JobCancelled):
+        handle.result(30)
+
+
+def test_a_job_that_nobody_matches_fails_if_asked_to(engine: str) -> None:
+    handle = dcengine.submit(add, 1, tags="tpu", on_no_match="fail")
+
+    with pytest.raises(dcengine.NoMatchingWorker, match="tpu"):
+        handle.result(30)
+
+
+def test_a_batch_that_nobody_matches_fails_if_asked_to(engine: str) -> None:
+    batch = dcengine.map(add, range(3), tags="tpu", on_no_match="fail")
+
+    assert batch.wait(30).failed == 3
+    assert all(isinstance(error, dcengine.NoMatchingWorker) for error in batch.failures.values())
+
+
+def test_explain_names_the_nearest_worker(engine: str) -> None:
+    assert "w2" in dcengine.explain("gpu>=9 & site==lab")
+
+
+def test_a_wrong_tag_expression_is_refused_before_anything_is_stored(engine: str) -> None:
+    with pytest.raises(dcengine.InvalidTags, match="gpu"):
+        dcengine.submit(add, 1, tags="gpu >>= 3")
+
+
+# ---- what a function says ------------------------------------------------------------------
+
+
+def test_printed_text_is_there_when_the_result_is(engine: str) -> None:
+    def speak() -> None:
+        for n in range(100):
+            print("line", n)
+
+    handle = dcengine.submit(speak)
+    handle.result(30)
+
+    assert str(handle.output) == "".join(f"line {n}\n" for n in range(100))
+
+
+def test_printed_text_arrives_while_the_function_runs(engine: str, tmp_path: Path) -> None:
+    def speak_and_hold(path: str) -> None:
+        print("so far")
+        hold(path)
+
+    handle = dcengine.submit(speak_and_hold, str(tmp_path / "go"))
+
+    eventually(lambda: str(handle.output) == "so far\n")
+    (tmp_path / "go").touch()
+    handle.result(30)
+
+
+def test_progress_arrives_while_the_function_runs(engine: str, tmp_path: Path) -> None:
+    def work(path: str) -> None:
+        dcengine.progress(3, 10, "reading")
+        hold(path)
+
+    handle = dcengine.submit(work, str(tmp_path / "go"))
+
+    progress = eventually(lambda: handle.progress)
+    assert (progress.done, progress.total, progress.text) == (3, 10, "reading")  # type: ignore[attr-defined]
+    (tmp_path / "go").touch()
+    handle.result(30)
+    assert handle.progress is not None
+    assert handle.progress.done == 3
+
+
+def test_track_reports_each_item(engine: str) -> None:
+    def work() -> int:
+        return sum(dcengine.track(range(5)))
+
+    handle = dcengine.submit(work)
+
+    assert handle.result(30) == 10
+    assert handle.progress is not None
+    assert (handle.progress.done, handle.progress.total) == (5, 5)
+
+
+# ---- interrupt, time-out, crash ------------------------------------------------------------
+
+
+def test_cancel_interrupts_a_running_function(interruptible: str) -> None:
+    handle = dcengine.submit(time.sleep, 600)
+    eventually(lambda: handle.status().task_state == "leased")
+
+    assert handle.cancel()
+
+    with pytest.raises(dcengine.JobCancelled):
+        handle.result(10)
+    assert handle.status().state == "cancelled"
+    assert not handle.cancel()
+
+
+def test_a_time_out_ends_the_run_and_counts_as_an_error(interruptible: str) -> None:
+    handle = dcengine.submit(time.sleep, 600, timeout=0.2)
+
+    with pytest.raises(dcengine.TaskTimeout, match=r"0\.2 s"):
+        handle.result(10)
+
+
+def test_a_crash_hurts_only_its_own_job_and_is_named(interruptible: str) -> None:
+    def crash() -> None:
+        import ctypes
+
+        ctypes.string_at(0)
+
+    handle = dcengine.submit(crash)
+    others = dcengine.map(add, range(200))
+
+    with pytest.raises(dcengine.TaskCrashed, match="SIGSEGV"):
+        handle.result(30)
+    assert others.results(30) == list(range(200))
+
+
+def test_leaving_the_interpreter_is_an_error_of_the_function(engine: str) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        dcengine.submit(leave).result(30)
+    assert dcengine.submit(add, 1, 1).result(30) == 2
+
+
+# ---- map -----------------------------------------------------------------------------------
+
+
+def test_map_gives_results_in_the_order_of_its_inputs(engine: str) -> None:
+    batch = dcengine.map(add, range(5000), range(5000))
+
+    assert len(batch) == 5000
+    assert list(batch) == [2 * n for n in range(5000)]
+    status = batch.status()
+    assert (status.state, status.succeeded, status.failed) == ("succeeded", 5000, 0)
+
+
+def test_map_stops_at_the_shortest_input_as_the_built_in_does(engine: str) -> None:
+    assert dcengine.map(add, [1, 2, 3], [10, 20]).results(30) == [11, 22]
+
+
+def test_a_map_over_nothing_is_done(engine: str) -> None:
+    batch = dcengine.map(add, [])
+
+    assert batch.results(5) == []
+    assert batch.status().state == "succeeded"
+
+
+def test_each_item_fails_by_itself(engine: str) -> None:
+    batch = dcengine.map(refuse_odd, range(20))
+
+    assert batch.wait(30).failed == 10
+    assert sorted(batch.failures) == list(range(1, 20, 2))
+    assert all(isinstance(error, Odd) and error.number == index for index, error in batch.failures.items())
+    assert batch.status().succeeded == 10
+
+
+def test_iteration_raises_at_the_item_that_failed_and_may_go_on(engine: str) -> None:
+    results = iter(dcengine.map(refuse_odd, [0, 1, 2]))
+
+    assert next(results) == 0
+    with pytest.raises(Odd):
+        next(results)
+    assert next(results) == 2
+
+
+def test_as_completed_yields_each_item_once_with_its_result(engine: str) -> None:
+    ended = {handle.index: handle.result() for handle in dcengine.map(add, range(300)).as_completed(30)}
+
+    assert ended == {n: n for n in range(300)}
+
+
+def test_an_item_is_a_job_of_its_own(engine: str) -> None:
+    batch = dcengine.map(refuse_odd, range(10))
+    batch.wait(30)
+
+    assert dcengine.job(batch[4].id).result(30) == 4
+    assert dcengine.job(batch[4].id).status().state == "succeeded"
+    assert dcengine.job(batch[4].id).status().batch == batch.id
+    with pytest.raises(Odd):
+        dcengine.job(batch[5].id).result(30)
+
+
+def test_items_are_retried_by_themselves(engine: str, tmp_path: Path) -> None:
+    def second_time(n: int, folder: str) -> int:
+        mark = Path(folder, str(n))
+        if n % 3 == 0 and not mark.exists():
+            mark.touch()
+            raise ValueError(n)
+        return n
+
+    batch = dcengine.map(second_time, range(30), [str(tmp_path)] * 30, retries=1)
+
+    assert batch.results(30) == list(range(30))
+
+
+def test_failed_items_can_be_run_again(engine: str, tmp_path: Path) -> None:
+    def needs_file(n: int, path: str) -> int:
+        if n >= 8 and not Path(path).exists():
+            raise FileNotFoundError(path)
+        return n
+
+    batch = dcengine.map(needs_file, range(12), [str(tmp_path / "there")] * 12)
+    assert batch.wait(30).failed == 4
+
+    (tmp_path / "there").touch()
+    batch.retry_failed()
+
+    assert batch.results(30) == list(range(12))
+    assert batch.status().failed == 0
+
+
+def test_a_batch_can_be_cancelled_and_taken_up_again(interruptible: str, tmp_path: Path) -> None:
+    gate = tmp_path / "go"
+    batch = dcengine.map(hold, [str(gate)] * 50)
+    eventually(lambda: batch.status().running)
+
+    batch.cancel()
+
+    status = eventually(lambda: batch.status().is_final and batch.status())
+    assert (status.state, status.cancelled) == ("cancelled", 50)  # type: ignore[attr-defined]
+    gate.touch()
+    batch.retry_failed()
+    assert batch.results(30) == ["released"] * 50
+
+
+def test_one_running_item_can_be_cancelled(interruptible: str, tmp_path: Path) -> None:
+    gate = tmp_path / "go"
+    batch = dcengine.map(hold, [str(gate)] * 6)
+    eventually(lambda: batch[0].status().task_state == "leased")
+
+    batch[0].cancel()
+    with pytest.raises(dcengine.JobCancelled):
+        batch[0].result(30)
+    batch[5].cancel()
+    gate.touch()
+
+    status = batch.wait(30)
+    assert (status.succeeded, status.cancelled) == (4, 2)
+
+
+def test_any_process_finds_a_batch_by_its_id(engine: str) -> None:
+    batch = dcengine.map(add, range(100))
+
+    assert dcengine.batch(batch.id).results(30) == list(range(100))
+
+
+def test_a_batch_is_awaitable(engine: str) -> None:
+    async def main() -> list[int]:
+        results: list[int] = await dcengine.map(add, range(50))
+        return results
+
+    assert asyncio.run(main()) == list(range(50))
+
+
+def test_credit_goes_to_the_contributor_of_the_worker_once_for_each_task(engine: str) -> None:
+    before = sum(row.tasks for row in dcengine.leaderboard())
+    dcengine.map(add, range(1000)).wait(30)
+    dcengine.submit(add, 1).result(30)
+    with pytest.raises(Odd):
+        dcengine.submit(refuse_odd, 1).result(30)
+
+    rows = dcengine.leaderboard()
+
+    assert sum(row.tasks for row in rows) == before + 1001
+    assert sum(row.share for row in rows) == pytest.approx(1)
+
+
+def test_an_unknown_project_has_no_leaderboard(engine: str) -> None:
+    with pytest.raises(dcengine.NotFound):
+        dcengine.leaderboard("no such project")
+
+
+# ---- what cannot travel --------------------------------------------------------------------
+
+
+def test_an_argument_that_cannot_travel_is_named_with_its_type(engine: str) -> None:
+    with pytest.raises(dcengine.NotPicklable, match=r"argument 2.*lock"):
+        dcengine.submit(add, 1, threading.Lock())
+    with pytest.raises(dcengine.NotPicklable, match=r"argument 'b'.*lock"):
+        dcengine.submit(add, 1, b=threading.Lock())
+    with pytest.raises(dcengine.NotPicklable, match=r"argument 1.*generator"):
+        dcengine.submit(sum, (n for n in range(3)))
+
+
+def test_a_value_inside_a_function_that_cannot_travel_is_named(engine: str) -> None:
+    lock = threading.Lock()
+
+    with pytest.raises(dcengine.NotPicklable, match="'lock'"):
+        dcengine.submit(lambda: lock.locked())
+
+
+def test_a_result_that_cannot_travel_is_an_error_of_that_job(engine: str) -> None:
+    with pytest.raises(dcengine.NotPicklable, match="result"):
+        dcengine.submit(threading.Lock).result(30)
+
+
+@pytest.mark.parametrize("options", [{"retries": -1}, {"timeout": 0}, {"on_no_match": "explode"}, {"priority": 10**9}])
+def test_an_impossible_option_is_refused(engine: str, options: dict[str, object]) -> None:
+    with pytest.raises(dcengine.InvalidOption):
+        dcengine.submit(add, 1, **options)  # type: ignore[arg-type]
+
+
+def test_a_missing_package_is_named_with_the_worker(engine: str) -> None:
+    def needs() -> None:
+        import no_such_package  # type: ignore[import-not-found]  # noqa: F401
+
+    with pytest.raises(ImportError, match="no_such_package"):
+        dcengine.submit(needs).result(30)
+
+
+def test_no_warning_is_given_when_a_worker_matches(engine: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dcengine.submit(add, 1, tags="site==lab").result(30) == 1

@@ -1,0 +1,159 @@
+"""Whose turn it is, and how many tiny calls make one chunk."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcengine.feeding import CHUNKS_LEFT, GROWTH, TARGET_SECONDS, Feed, OpenBatch, Pace, fits, nearest
+from dcengine.jobs import BatchInfo, State, Worker
+
+
+def a_worker(name: str = "w1", unfit: str | None = None, **tags: str | None) -> Worker:
+    return Worker(name=name, address="", contributor="me", tags=dict(tags), slots=1, unfit=unfit)
+
+
+def a_batch(count: int, *, priority: int = 0, blocks: list[int] | None = None, pace: Pace | None = None) -> OpenBatch:
+    info = BatchInfo(
+        id=1, stage=1, need=1, tags="", first_job=101, count=count, priority=priority, retries=0, timeout=None,
+        function=b"f", name="f",
+    )  # fmt: skip
+    batch = OpenBatch(info, blocks or [0], pace or Pace())
+    batch.put(0, count)
+    return batch
+
+
+# ---- chunks --------------------------------------------------------------------------------
+
+
+def test_the_first_chunk_is_a_single_call() -> None:
+    assert Pace().chunk(10_000, 2) == 1
+
+
+def test_chunks_of_quick_calls_grow_step_by_step() -> None:
+    pace = Pace()
+    pace.learn(1, 1e-6)
+    assert pace.chunk(10**9, 2) == GROWTH
+    pace.learn(GROWTH, GROWTH * 1e-6)
+    assert pace.chunk(10**9, 2) == GROWTH**2
+
+
+def test_chunks_of_slow_calls_stay_single() -> None:
+    pace = Pace()
+    pace.learn(1, 10 * TARGET_SECONDS)
+
+    assert pace.chunk(10**6, 2) == 1
+
+
+@given(st.integers(1, 10**6), st.integers(1, 64), st.floats(1e-7, 10))
+def test_a_chunk_never_takes_more_than_its_share_of_what_remains(remaining: int, slots: int, seconds: float) -> None:
+    pace = Pace()
+    pace.learn(10**5, seconds * 10**5)
+
+    size = pace.chunk(remaining, slots)
+
+    assert 1 <= size <= max(1, remaining / (CHUNKS_LEFT * slots))
+
+
+@given(st.integers(1, 500), st.lists(st.integers(1, 499), max_size=5), st.integers(1, 8))
+def test_chunks_cover_every_item_once_and_stay_within_blocks(count: int, cuts: list[int], slots: int) -> None:
+    blocks = sorted({0, *(cut for cut in cuts if cut < count)})
+    pace = Pace()
+    pace.learn(100, 1e-4)
+    batch = a_batch(count, blocks=blocks, pace=pace)
+
+    seen: list[int] = []
+    while chunk := batch.take(slots):
+        assert not any(chunk.first < start < chunk.first + chunk.count for start in blocks)
+        assert chunk.first_job == 101 + chunk.first
+        seen.extend(chunk.indexes)
+
+    assert seen == list(range(count))
+
+
+def test_what_is_put_back_comes_next() -> None:
+    batch = a_batch(10)
+    batch.take(1)
+    batch.put(0, 1)
+
+    chunk = batch.take(1)
+
+    assert chunk is not None
+    assert (chunk.first, chunk.count) == (0, 1)
+
+
+@given(st.integers(1, 60), st.sets(st.integers(0, 59)))
+def test_dropped_items_are_not_taken(count: int, unwanted: set[int]) -> None:
+    batch = a_batch(count)
+    dropped = {index for index in sorted(unwanted) if batch.drop(index)}
+
+    taken = {index for first, size in batch.take_all() for index in range(first, first + size)}
+
+    assert dropped == {index for index in unwanted if index < count}
+    assert taken == set(range(count)) - dropped
+
+
+def test_a_batch_is_done_when_all_its_items_have_ended() -> None:
+    batch = a_batch(5)
+    batch.end(State.SUCCEEDED, 3)
+    batch.end(State.FAILED, 1)
+    assert not batch.is_done
+    batch.end(State.CANCELLED, 1)
+    assert batch.is_done
+
+
+# ---- turns ---------------------------------------------------------------------------------
+
+
+def test_the_highest_priority_goes_first() -> None:
+    feed = Feed()
+    feed.tasks(1, 1, "").add(0)
+    feed.tasks(1, 2, "cpu").add(7)
+
+    chosen = feed.choose(a_worker(cpu=None))
+
+    assert chosen is feed.tasks(1, 2, "cpu")
+
+
+def test_sources_of_one_priority_take_turns() -> None:
+    feed = Feed()
+    feed.batches[1] = batch = a_batch(1000)
+    singles = feed.tasks(1, 1, "")
+    singles.add(0, 1000)
+
+    turns = [feed.choose(a_worker()) for _ in range(6)]
+
+    assert turns.count(batch) == turns.count(singles) == 3
+
+
+def test_a_worker_is_fed_only_what_it_fits() -> None:
+    feed = Feed()
+    feed.tasks(1, 1, "gpu").add(0)
+
+    assert feed.choose(a_worker()) is None
+    assert feed.choose(a_worker(gpu=None)) is feed.tasks(1, 1, "gpu")
+    assert feed.choose(a_worker(gpu=None, unfit="it has no dcengine")) is None
+
+
+def test_an_empty_source_has_no_turn() -> None:
+    feed = Feed()
+    source = feed.tasks(1, 1, "")
+    source.add(0, 2)
+    assert source.take(5) == 2
+
+    assert feed.choose(a_worker()) is None
+
+
+def test_taking_uses_the_highest_priority_first() -> None:
+    source = Feed().tasks(1, 1, "")
+    source.add(0, 2)
+    source.add(5)
+
+    assert source.priority == 5
+    source.take(1)
+    assert source.priority == 0
+
+
+def test_who_is_unfit_is_said_with_the_reason() -> None:
+    assert not fits("", a_worker(unfit="no dcengine"))
+    assert "w1 cannot be used: no dcengine" in nearest("gpu", [a_worker(unfit="no dcengine")])

@@ -1,0 +1,177 @@
+"""What running calls say: order, coalescing, progress; and the streams that take it."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from dcengine.runner import capture, live
+from dcengine.runner.live import LIMIT, LiveChannel
+from dcengine.runner.progress import progress, track
+from dcengine.runner.units import Live
+from dcengine.verbs import Progress
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.messages: list[Live] = []
+        self.heard = threading.Condition()
+
+    def __call__(self, message: Live) -> None:
+        with self.heard:
+            self.messages.append(message)
+            self.heard.notify_all()
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def channel(listener: Listener) -> Iterator[LiveChannel]:
+    channel = LiveChannel(listener)
+    channel.begin(7)
+    yield channel
+    channel.end()
+
+
+def test_neighbours_are_joined_and_streams_keep_their_order(channel: LiveChannel, listener: Listener) -> None:
+    for stream, data in [(0, b"a"), (0, b"b"), (1, b"c"), (0, b"d")]:
+        channel.write(stream, data)
+
+    assert channel.end() == 3
+    assert [(message.number, message.kind, message.data) for message in listener.messages] == [
+        (1, "stdout", b"ab"),
+        (2, "stderr", b"c"),
+        (3, "stdout", b"d"),
+    ]
+    assert {message.unit for message in listener.messages} == {7}
+
+
+def test_text_is_sent_by_itself_after_a_moment(channel: LiveChannel, listener: Listener) -> None:
+    channel.write(0, b"soon")
+
+    with listener.heard:
+        assert listener.heard.wait_for(lambda: listener.messages, timeout=10)
+
+
+def test_much_text_is_sent_at_once_in_pieces_of_whole_characters(channel: LiveChannel, listener: Listener) -> None:
+    text = "ä€😀" * LIMIT
+    channel.write(0, text.encode())
+
+    assert "".join(message.data.decode() for message in listener.messages) == text
+    assert max(len(message.data) for message in listener.messages) <= LIMIT
+
+
+def test_a_character_cut_in_two_is_put_together(channel: LiveChannel, listener: Listener) -> None:
+    first, second = "ä".encode()[:1], "ä".encode()[1:]
+    channel.write(0, first)
+    channel.flush()
+    channel.write(0, second)
+    channel.write(0, b"\xff")
+    channel.end()
+
+    assert b"".join(message.data for message in listener.messages).decode() == "ä\ufffd"
+
+
+def test_a_closed_channel_says_nothing(channel: LiveChannel, listener: Listener) -> None:
+    channel.end()
+    channel.write(0, b"late")
+    channel.progress(Progress(1))
+    channel.flush()
+
+    assert listener.messages == []
+
+
+def test_numbers_begin_anew_with_each_unit(channel: LiveChannel, listener: Listener) -> None:
+    channel.write(0, b"one")
+    channel.end()
+    channel.begin(8)
+    channel.write(0, b"two")
+
+    assert channel.end() == 1
+    assert [(message.unit, message.number) for message in listener.messages] == [(7, 1), (8, 1)]
+
+
+def test_progress_that_came_too_soon_is_sent_later_by_itself(channel: LiveChannel, listener: Listener) -> None:
+    for done in range(100):
+        channel.progress(Progress(done))
+
+    with listener.heard:
+        assert listener.heard.wait_for(lambda: sent(listener)[-1:] == [99], timeout=10)
+    assert len(listener.messages) < 10
+
+
+def test_each_call_sends_its_last_progress(channel: LiveChannel, listener: Listener) -> None:
+    for channel.item in (0, 1):
+        for done in (1, 2, 3):
+            channel.progress(Progress(done))
+        channel.end_item()
+
+    assert [(message.item, done) for message, done in zip(listener.messages, sent(listener), strict=True)][-1] == (1, 3)
+    assert (0, 3) in [(message.item, done) for message, done in zip(listener.messages, sent(listener), strict=True)]
+
+
+def test_track_counts_what_was_consumed(channel: LiveChannel, listener: Listener) -> None:
+    said: list[Progress] = []
+    channel.progress = said.append  # type: ignore[method-assign]
+    context = threading.Thread(target=lambda: (live.use_in_this_context(channel), list(track("abc", text="t"))))
+    context.start()
+    context.join()
+
+    assert said == [Progress(done, 3, "t") for done in (0, 1, 2, 3)]
+
+
+def test_outside_a_job_progress_and_track_do_nothing() -> None:
+    progress(1, 2, "x")
+
+    assert live.current() is None
+    assert list(track(iter([1, 2]))) == [1, 2]
+
+
+def test_a_captured_stream_leaves_what_no_call_says_to_the_original() -> None:
+    original = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    stream = capture.CapturedStream(0, original)
+    print("plain", file=stream)
+    stream.writelines(["a", "b\n"])
+    stream.flush()
+    stream.buffer.write(b"binary\n")
+    stream.close()
+
+    assert original.buffer.getvalue() == b"plain\nab\nbinary\n"  # type: ignore[attr-defined]
+    assert not stream.closed
+
+
+def test_a_captured_stream_takes_only_text() -> None:
+    with pytest.raises(TypeError, match="must be str, not bytes"):
+        capture.CapturedStream(0, io.StringIO()).write(b"x")  # type: ignore[arg-type]
+
+
+def test_many_threads_lose_no_line(channel: LiveChannel, listener: Listener) -> None:
+    def speak(name: int) -> None:
+        for number in range(200):
+            channel.write(0, f"{name}:{number}\n".encode())
+            if number % 50 == 0:
+                time.sleep(0)
+
+    threads = [threading.Thread(target=speak, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    channel.end()
+
+    lines = b"".join(message.data for message in listener.messages).decode().splitlines()
+    assert sorted(lines) == sorted(f"{name}:{number}" for name in range(4) for number in range(200))
+    assert [message.number for message in listener.messages] == list(range(1, len(listener.messages) + 1))
+
+
+def sent(listener: Listener) -> list[float]:
+    """Return how much was done according to each progress message."""
+    return [msgspec.msgpack.decode(message.data, type=Progress).done for message in listener.messages]
