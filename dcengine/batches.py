@@ -65,8 +65,7 @@ class Batches(Tasks):
         if batch is not None:
             batch.is_cancelling = True
             await self._cancel_items(batch, batch.take_all())
-            for running in [r for r in self._running.values() if isinstance(r.work, Chunk) and r.work.batch == id]:
-                await self._cluster.interrupt(running.unit, running.slot)
+            self._interrupt(lambda running: isinstance(running.work, Chunk) and running.work.batch == id)
             for state in (State.QUEUED, State.WAITING, State.LEASED):
                 for task in await self._store.reads.tasks(state, batch=id):
                     await self.cancel(task.job)
@@ -195,13 +194,19 @@ class Batches(Tasks):
             await self._cancel_items(batch, [(index, 1)])
             return
         batch.unwanted.add(index)
-        for running in list(self._running.values()):
-            if (
+        self._interrupt(
+            lambda running: (
                 isinstance(running.work, Chunk)
                 and running.work.batch == batch.info.id
                 and index in running.work.indexes
-            ):
-                await self._cluster.interrupt(running.unit, running.slot)
+            )
+        )
+
+    def _is_unwanted(self, work: Task | Chunk) -> bool:
+        if isinstance(work, Task):
+            return work.job in self._unwanted
+        batch = self._feed.batches.get(work.batch)
+        return batch is not None and (batch.is_cancelling or not batch.unwanted.isdisjoint(work.indexes))
 
     async def _fail_batch(self, batch: OpenBatch, error: NoMatchingWorker) -> None:
         failure = failure_from(error)

@@ -8,7 +8,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Dispatch(Questions):
         self._held: Counter[Slot] = Counter()  #: units on their way to, on, or from a slot
         self._on: defaultdict[Slot, dict[int, Running]] = defaultdict(dict)  #: those of them that were sent
         self._units = itertools.count(1)
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores: set[asyncio.Task[object]] = set()
 
     @abstractmethod
     async def run(self, task: Task, slot: Slot) -> None:
@@ -51,6 +51,10 @@ class Dispatch(Questions):
     @abstractmethod
     async def _unit_of(self, work: Task | Chunk) -> Unit:
         """Return what a slot is given to do *work*."""
+
+    @abstractmethod
+    def _is_unwanted(self, work: Task | Chunk) -> bool:
+        """Tell whether *work*, or a part of it, was cancelled meanwhile."""
 
     # ---- feeding ---------------------------------------------------------------------------
 
@@ -135,6 +139,8 @@ class Dispatch(Questions):
         running = Running(unit.id, unit.function, unit.count, work, slot, time.monotonic())
         self._running[unit.id] = self._on[slot][unit.id] = running
         self._hungry.set()  # there may be room for more behind it
+        if self._is_unwanted(work):  # cancelled on its way here, when there was nothing to interrupt
+            self._interrupt(lambda other: other is running)
         try:
             report = await self._cluster.run(unit, slot)
             await self._hear_out(running, report.lines)
@@ -190,7 +196,7 @@ class Dispatch(Questions):
                 await self._wake_due()
             except StoreError as error:  # it will say why itself; the next round tries again
                 logger.warning("%s", error)
-            await self._take_back_late_units()
+            self._take_back_late_units()
 
     async def _wake_due(self) -> None:
         """Queue the tasks whose waiting time is over."""
@@ -200,16 +206,22 @@ class Dispatch(Questions):
             self._feed.tasks(stage, need, expression).add(priority, n)
             self._hungry.set()
 
-    async def _take_back_late_units(self) -> None:
+    def _take_back_late_units(self) -> None:
         """Take units that wait behind a long one from their slot while another slot has nothing to do."""
-        idle = [slot for slot in self._cluster.slots if not self._held[slot]]
-        if not idle or self._feed.sources():
+        idle = [slot.worker for slot in self._cluster.slots if not self._held[slot]]
+        if not idle or any(fits(source.tags, worker) for source in self._feed.sources() for worker in idle):
             return
         late = time.monotonic() - HOUSEKEEPING_SECONDS
-        for slot, sent in list(self._on.items()):
+        for slot, sent in self._on.items():
             for running in list(sent.values())[1:]:
                 if running.since < late:
-                    await self._cluster.recall(running.unit, slot)
+                    self._own(self._cluster.recall(running.unit, slot))
+
+    def _interrupt(self, is_meant: Callable[[Running], bool]) -> None:
+        """Have the running work that *is_meant* stopped, without waiting for it: a worker may be slow to answer."""
+        for running in self._running.values():
+            if is_meant(running):
+                self._own(self._cluster.interrupt(running.unit, running.slot))
 
     def _write(self, operation: Operation) -> Coroutine[Any, Any, Any]:
         """Hand in at once what the engine itself has to say; await its result. A full disk is asked again and again."""
@@ -224,13 +236,13 @@ class Dispatch(Questions):
                 await asyncio.sleep(DISK_FULL_PAUSE_SECONDS)
                 result = self._store.apply(operation)
 
-    def _own(self, chore: Coroutine[Any, Any, None]) -> None:
+    def _own(self, chore: Coroutine[Any, Any, object]) -> None:
         """Run *chore*; it is cancelled when the engine closes, and its failure is logged."""
         task = asyncio.get_running_loop().create_task(chore)
         self._chores.add(task)
         task.add_done_callback(self._chore_done)
 
-    def _chore_done(self, task: asyncio.Task[None]) -> None:
+    def _chore_done(self, task: asyncio.Task[object]) -> None:
         self._chores.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("the engine stumbled", exc_info=task.exception())

@@ -69,6 +69,6 @@ class Engine(Batches):
         left = await self.unfinished()
         for batch in list(self._feed.batches):
             await self.cancel_batch(batch)
-        while jobs := [job for job in await self._store.reads.open_jobs() if not self._is_unwanted(job)]:
+        while jobs := [job for job in await self._store.reads.open_jobs() if not self._is_cancelling(job)]:
             await asyncio.gather(*map(self.cancel, jobs))
         return left

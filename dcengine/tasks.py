@@ -189,23 +189,18 @@ class Tasks(Dispatch):
     async def cancel(self, id: int) -> JobStatus:
         """Cancel job *id*: a waiting one at once, a running one by interrupting it; an ended one stays as it is."""
         status = await self.job(id)
-        while not status.is_final and not self._is_unwanted(id):
+        while not status.is_final and not self._is_cancelling(id):
             task = await self._store.reads.task(id)
             if task is None:
                 await self._cancel_item(id)
             elif task.state is State.LEASED:
-                await self._interrupt(task)
+                self._unwanted.add(id)
+                self._interrupt(lambda running: isinstance(running.work, Task) and running.work.job == id)
             else:
                 await self._move(task, cancelled(task))  # refused if it was leased just now: looked at again
             status = await self.job(id)
         return status
 
-    def _is_unwanted(self, job: int) -> bool:
+    def _is_cancelling(self, job: int) -> bool:
         batch = self._feed.batch_of(job)
         return job in self._unwanted or (batch is not None and job - batch.info.first_job in batch.unwanted)
-
-    async def _interrupt(self, task: Task) -> None:
-        self._unwanted.add(task.job)
-        for running in list(self._running.values()):
-            if isinstance(running.work, Task) and running.work.job == task.job:
-                await self._cluster.interrupt(running.unit, running.slot)

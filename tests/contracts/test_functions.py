@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 import warnings
@@ -282,6 +283,17 @@ def test_cancel_interrupts_a_running_function(interruptible: str) -> None:
         handle.result(10)
     assert handle.status().state == "cancelled"
     assert not handle.cancel()
+
+
+def test_a_job_cancelled_at_whatever_moment_never_runs_to_its_end(interruptible: str) -> None:
+    dice = random.Random(seed := random.randrange(10**6))
+    print(f"seed {seed}")
+    for _ in range(40):
+        handle = dcengine.submit(time.sleep, 600) if dice.random() < 0.5 else dcengine.map(time.sleep, [600])[0]
+        time.sleep(dice.choice([0, 0, dice.uniform(0, 0.005)]))  # what is random here is the moment
+        handle.cancel()
+        with pytest.raises(dcengine.JobCancelled):
+            handle.result(20)
 
 
 def test_a_time_out_ends_the_run_and_counts_as_an_error(interruptible: str) -> None:
