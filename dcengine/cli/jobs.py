@@ -167,7 +167,7 @@ def cancel(
         raise typer.BadParameter("give the ID of a job, or --unfinished")
     if id is None:
         cancelled = engine.call("cancel_unfinished")
-        _say({"cancelled": cancelled}, f"{cancelled:,} unfinished jobs cancelled", as_json=as_json)
+        _say({"cancelled": cancelled}, f"unfinished jobs cancelled: {cancelled:,}", as_json=as_json)
         return
     status: JobStatus | BatchStatus = engine.call("cancel_batch" if batch else "cancel", id)
     kind = "batch" if batch else "job"

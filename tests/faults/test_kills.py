@@ -49,20 +49,23 @@ def runs_of(path: Path) -> Counter[int]:
 def victims(kind: str) -> list[psutil.Process]:
     """The processes of this process's engine that *kind* names."""
     found = family(os.getpid())
+    servers = [one for one in found if _runs(one, "forkserver")]
     if kind == "child":  # of a fork server: user code runs there
-        servers = [one for one in found if "forkserver" in " ".join(one.cmdline())]
-        return [child for server in servers for child in server.children()]
+        return [one for one in servers if _runs(one.parent(), "forkserver")]
     if kind == "fork server":
-        return [one for one in found if "forkserver" in " ".join(one.cmdline()) and not _is_forkserver(one.parent())]
-    launchers = [one for one in found if "dcengine.cluster.launcher" in " ".join(one.cmdline())]
-    tops = [one for one in launchers if one.ppid() == os.getpid()]
+        return [one for one in servers if not _runs(one.parent(), "forkserver")]
+    launchers = [one for one in found if _runs(one, "dcengine.cluster.launcher")]
     if kind == "launcher":
-        return tops
-    return [child for top in tops for child in top.children()]  # scheduler and workers
+        return [one for one in launchers if one.ppid() == os.getpid()]
+    return [one for one in launchers if one.ppid() != os.getpid()]  # scheduler and workers
 
 
-def _is_forkserver(process: psutil.Process | None) -> bool:
-    return process is not None and "forkserver" in " ".join(process.cmdline())
+def _runs(process: psutil.Process | None, program: str) -> bool:
+    """Tell whether *process* is one of *program*; what has just ended is not."""
+    try:
+        return process is not None and program in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 @pytest.mark.parametrize("kind", ["child", "fork server", "scheduler or worker", "launcher"])
