@@ -80,6 +80,7 @@ class Batches(Tasks):
             batch.failed = batch.cancelled = 0
             batch.is_cancelling = False
             batch.unwanted.clear()
+            self._unwanted.difference_update(again.jobs)
             for first, count in again.runs:
                 batch.put(first, count)
             for job in again.jobs:
@@ -202,11 +203,9 @@ class Batches(Tasks):
             )
         )
 
-    def _is_unwanted(self, work: Task | Chunk) -> bool:
-        if isinstance(work, Task):
-            return work.job in self._unwanted
-        batch = self._feed.batches.get(work.batch)
-        return batch is not None and (batch.is_cancelling or not batch.unwanted.isdisjoint(work.indexes))
+    def _is_chunk_unwanted(self, chunk: Chunk) -> bool:
+        batch = self._feed.batches.get(chunk.batch)
+        return batch is not None and (batch.is_cancelling or not batch.unwanted.isdisjoint(chunk.indexes))
 
     async def _fail_batch(self, batch: OpenBatch, error: NoMatchingWorker) -> None:
         failure = failure_from(error)

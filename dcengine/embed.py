@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from .api import Caller, ThreadLink, front
 from .cluster import ClusterSettings
+from .cluster.facts import cpu_count
 from .engine import Engine
 from .errors import DcengineError, EngineClosed, InvalidOption
 from .loops import LoopThread
@@ -74,7 +76,7 @@ class EmbeddedEngine(Caller):
         if workers is not None and workers < 0:
             raise InvalidOption("workers", str(workers), "0 or more")
         self._settings = ClusterSettings(
-            workers=0 if scheduler else _default_workers() if workers is None else workers,
+            workers=0 if scheduler else min(4, cpu_count()) if workers is None else workers,
             worker_tags=tags, scheduler=scheduler, processes=processes, host=cluster_host, share=cluster_share,
             pilot_idle=pilot_idle,
         )  # fmt: skip
@@ -195,56 +197,44 @@ class EmbeddedEngine(Caller):
 
     @property
     def app(self) -> web.Application:
-        """A new aiohttp application over this engine: ``parent.add_subapp("/compute/", engine.app)``."""
-        self._running()
-        return self._application(_Hop(self._link))
+        """A new aiohttp application over this engine: ``parent.add_subapp("/compute/", engine.app)``.
+
+        It can be mounted before the engine is started; until then its questions are answered with an error.
+        """
+        return self._application(_Hop(self._way))
 
     def _way(self) -> ThreadLink:
-        self._running()
-        return self._link
-
-    def _running(self) -> None:
         if self._thread is None:
             raise EngineClosed(str(self.db))
+        return self._link
 
     def _application(self, verbs: Verbs) -> web.Application:
-        return application(verbs, access=_OneToken(self.token, self._touch), allowed_hosts=self._allow_hosts)
-
-    def _touch(self) -> None:
-        self._last_used = time.monotonic()
-
-
-class _OneToken:
-    """Knows the administrator's token, and notes that somebody came."""
-
-    def __init__(self, token: str, touch: Any) -> None:
-        self._digest = sha256(token.encode()).digest()
-        self._touch = touch
+        return application(verbs, access=self, allowed_hosts=self._allow_hosts)
 
     def role_of(self, token: str) -> Role | None:
-        if hmac.compare_digest(sha256(token.encode()).digest(), self._digest):
-            self._touch()
-            return Role.ADMIN
-        return None
+        """Return the role that *token* carries; called for each request that needs one."""
+        if not self.token or not hmac.compare_digest(_digest(token), _digest(self.token)):
+            return None
+        self._last_used = time.monotonic()
+        return Role.ADMIN
 
 
 class _Hop:
     """The engine's verbs for another loop: each hops to the engine's thread and back."""
 
-    def __init__(self, link: ThreadLink) -> None:
-        self._link = link
+    def __init__(self, way: Callable[[], ThreadLink]) -> None:
+        self._way = way
 
     def __getattr__(self, verb: str) -> Any:
         async def hop(*args: Any, **kwargs: Any) -> Any:
-            return await asyncio.wrap_future(self._link.start(verb, *args, **kwargs))
+            return await asyncio.wrap_future(self._way().start(verb, *args, **kwargs))
 
         return hop
 
 
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()
+
+
 def _unfinished(jobs: int) -> str:
     return "1 unfinished job" if jobs == 1 else f"{jobs:,} unfinished jobs"
-
-
-def _default_workers() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 4)

@@ -266,14 +266,14 @@ class EngineUnreachable(EngineError, ConnectionError):
 
 
 class EngineClosed(EngineError):
-    """The engine was stopped."""
+    """The engine was stopped, or has not been started."""
 
     def __init__(self, db: str) -> None:
         super().__init__(db)
         self.db = db
 
     def __str__(self) -> str:
-        return f"the engine of {self.db} was closed; jobs are kept, open the file again to go on"
+        return f"no engine runs for {self.db} here: it was closed, or not started yet; jobs are kept, start it to go on"
 
 
 class EngineBusy(EngineError):

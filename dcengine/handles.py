@@ -68,9 +68,9 @@ class JobHandle:
         return status
 
     @property
-    def progress(self) -> Progress | None:
-        """The last the function said with `dcengine.progress`; None if it has said nothing."""
-        return self.status().progress
+    def progress(self) -> Progress:
+        """The last the function said with `dcengine.progress`; nothing done of an unknown total before that."""
+        return self.status().progress or Progress()
 
     @property
     def output(self) -> Output:

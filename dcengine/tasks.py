@@ -41,6 +41,10 @@ class Tasks(Dispatch):
         """Return what a slot is given to do the items of *chunk*."""
 
     @abstractmethod
+    def _is_chunk_unwanted(self, chunk: Chunk) -> bool:
+        """Tell whether an item of *chunk* was cancelled meanwhile."""
+
+    @abstractmethod
     async def _cancel_item(self, job: int) -> None:
         """Cancel an item of a batch that has no row of its own."""
 
@@ -199,7 +203,12 @@ class Tasks(Dispatch):
             else:
                 await self._move(task, cancelled(task))  # refused if it was leased just now: looked at again
             status = await self.job(id)
+        if status.is_final:  # perhaps it ended by itself meanwhile: its next life must not be cancelled for that
+            self._unwanted.discard(id)
         return status
+
+    def _is_unwanted(self, work: Task | Chunk) -> bool:
+        return work.job in self._unwanted if isinstance(work, Task) else self._is_chunk_unwanted(work)
 
     def _is_cancelling(self, job: int) -> bool:
         batch = self._feed.batch_of(job)

@@ -122,7 +122,13 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def done(self) -> int:
+        """How many items have ended, in whatever way."""
         return self.succeeded + self.failed + self.cancelled
+
+    @property
+    def total(self) -> int:
+        """How many items there are, by the name that `Progress` has for it."""
+        return self.count
 
 
 class Report(msgspec.Struct, frozen=True):

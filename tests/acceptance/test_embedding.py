@@ -10,12 +10,14 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import psutil
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 import dcengine
 from tests.engines import embedded, end, environment, eventually, family, gone
@@ -96,6 +98,21 @@ def test_closing_ends_the_wait_for_the_first_workers(tmp_path: Path, monkeypatch
     engine.close()
 
     assert [answer.result(30) for answer in answers] == [[], "no workers are connected"]
+
+
+async def test_its_application_may_be_mounted_before_it_is_started(tmp_path: Path) -> None:
+    engine = dcengine.Engine(db=tmp_path / "work.db", workers=1, processes=False)
+    parent = web.Application()
+    parent.add_subapp("/compute/", engine.app)
+
+    async def life_of_engine(app: web.Application) -> AsyncIterator[None]:
+        async with engine:
+            yield
+
+    parent.cleanup_ctx.append(life_of_engine)
+    async with TestClient(TestServer(parent)) as client:
+        answer = await client.get("/compute/v1/status", headers={"Authorization": f"Bearer {engine.token}"})
+        assert (await answer.json())["db"] == str(tmp_path / "work.db")
 
 
 async def test_a_busy_host_loop_does_not_stall_the_engine(tmp_path: Path) -> None:
