@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import aiosqlite
 
 from dcengine.codec import pack_call
+from dcengine.engine.submissions import CALL, FUNCTIONS
 from dcengine.events import Kind
 from dcengine.jobs import JOB_STATE, State, Task
 from dcengine.store import Store, now
@@ -28,7 +29,6 @@ from dcengine.store.names import Names
 from dcengine.store.opening import PRAGMAS, open_for_writing
 from dcengine.store.submitting import AddJob
 from dcengine.store.writer import BATCH_LIMIT, Operation
-from dcengine.submissions import CALL, FUNCTIONS
 from dcengine.verbs import Function, Submission
 
 from .showing import arguments, circumstances, show

@@ -90,7 +90,7 @@ def test_the_workers_are_complete_right_after_the_start(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_wait_for_the_first_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcengine.questions.SETTLE_SECONDS", 600.0)
+    monkeypatch.setattr("dcengine.engine.questions.SETTLE_SECONDS", 600.0)
     monkeypatch.setattr("dcengine.cluster.cluster.SETTLE_SECONDS", 600.0)
     engine = dcengine.Engine(tmp_path / "work.db", workers=0).start()
     answers = [engine._link.start("workers"), engine._link.start("explain", "gpu")]

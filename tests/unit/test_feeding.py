@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcengine.feeding import CHUNKS_LEFT, GROWTH, TARGET_SECONDS, Feed, OpenBatch, Pace, fits, nearest
+from dcengine.engine.feeding import CHUNKS_LEFT, GROWTH, TARGET_SECONDS, Feed, OpenBatch, Pace, fits, nearest
 from dcengine.jobs import BatchInfo, State, Worker
 
 

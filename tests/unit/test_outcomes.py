@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcengine.codec import exception_from, failure_from, pack_failure, unpack_failure
+from dcengine.engine.outcomes import BACK_OFF_LIMIT, after_run, after_vanishing, back_off
 from dcengine.errors import JobCancelled, TaskCrashed, WorkerVanished
 from dcengine.events import Kind
 from dcengine.jobs import CRASH_LIMIT, NEXT, VANISHED_LIMIT, State, Task
-from dcengine.outcomes import BACK_OFF_LIMIT, after_run, after_vanishing, back_off
 from dcengine.runner.units import Ending
 
 FAILURE = pack_failure(failure_from(ValueError("no")))

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from .cluster import ClusterSettings, Slot
-from .errors import DiskFull, StoreError
+from ..cluster import ClusterSettings, Slot
+from ..errors import DiskFull, StoreError
+from ..jobs import Chunk, State, Task
+from ..runner.units import Ending, Live, Unit, UnitReport
+from ..store import Operation, now
+from ..store.moving import Lease, WakeDue
 from .feeding import DEPTH, OpenBatch, TaskSource, fits
-from .jobs import Chunk, State, Task
 from .questions import Questions, Running
-from .runner.units import Ending, Live, Unit, UnitReport
-from .store import Operation, now
-from .store.moving import Lease, WakeDue
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections import Counter, deque
 from typing import Protocol
 
-from . import tags
-from .jobs import BatchInfo, Chunk, State, Worker
+from .. import tags
+from ..jobs import BatchInfo, Chunk, State, Worker
 
 TARGET_SECONDS = 0.1  #: what a chunk of tiny calls should take
 GROWTH = 8  #: a chunk has at most so many times the items of the largest before it

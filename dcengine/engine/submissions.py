@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import tags
-from .errors import InvalidOption, PayloadTooLarge
-from .verbs import Options
+from .. import tags
+from ..errors import InvalidOption, PayloadTooLarge
+from ..verbs import Options
 
 FUNCTIONS, CALL = 1, 1  #: ids of the built-in project ``functions`` and its stage ``call``
 VALUE_LIMIT = 512 << 20  #: bytes of one packed value

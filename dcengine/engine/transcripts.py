@@ -7,9 +7,9 @@ import logging
 
 import msgspec
 
-from .store import Store, now
-from .store.saying import AddOutput, SaveProgress
-from .verbs import Progress
+from ..store import Store, now
+from ..store.saying import AddOutput, SaveProgress
+from ..verbs import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -9,19 +9,19 @@ from itertools import accumulate, groupby
 
 import msgspec
 
-from .cluster import Slot, WorkerGone
-from .codec import failure_from, pack, unpack
-from .errors import DcengineError, InvalidOption, NoMatchingWorker
+from ..cluster import Slot, WorkerGone
+from ..codec import failure_from, pack, unpack
+from ..errors import DcengineError, InvalidOption, NoMatchingWorker
+from ..jobs import BatchInfo, Chunk, State, Task
+from ..runner.units import Ending, Unit
+from ..store import now
+from ..store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch, Reopened
+from ..store.submitting import AddBatch
+from ..verbs import BatchStatus, BatchSubmission
 from .feeding import OpenBatch
-from .jobs import BatchInfo, Chunk, State, Task
 from .outcomes import Outcome, after_run, after_vanishing, failed
-from .runner.units import Ending, Unit
-from .store import now
-from .store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch, Reopened
-from .store.submitting import AddBatch
 from .submissions import CALL, FUNCTIONS, check, check_size
 from .tasks import Tasks
-from .verbs import BatchStatus, BatchSubmission
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import random
 
 import msgspec
 
-from .codec import Failure, failure_from, pack_failure, unpack_failure
-from .errors import JobCancelled, TaskCrashed, WorkerVanished
-from .events import Kind
-from .jobs import CRASH_LIMIT, VANISHED_LIMIT, State, Task
-from .runner.units import Ending
+from ..codec import Failure, failure_from, pack_failure, unpack_failure
+from ..errors import JobCancelled, TaskCrashed, WorkerVanished
+from ..events import Kind
+from ..jobs import CRASH_LIMIT, VANISHED_LIMIT, State, Task
+from ..runner.units import Ending
 
 BACK_OFF_BASE = 0.1  #: seconds before the second run, at most
 BACK_OFF_LIMIT = 60.0  #: seconds between two runs, at most

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from .cluster import ClusterSettings, Slot, WorkerGone
-from .codec import failure_from, pack, unpack
+from ..cluster import ClusterSettings, Slot, WorkerGone
+from ..codec import failure_from, pack, unpack
+from ..errors import DcengineError, NoMatchingWorker, StaleLease
+from ..jobs import Chunk, State, Task
+from ..runner.units import Ending, Unit
+from ..store import now
+from ..store.moving import Move
+from ..store.submitting import Added, AddJob
+from ..verbs import Function, JobResult, JobStatus, Options, Submission
 from .dispatch import Dispatch
-from .errors import DcengineError, NoMatchingWorker, StaleLease
 from .feeding import fits
-from .jobs import Chunk, State, Task
 from .outcomes import Outcome, after_run, after_vanishing, cancelled, failed
-from .runner.units import Ending, Unit
-from .store import now
-from .store.moving import Move
-from .store.submitting import Added, AddJob
 from .submissions import CALL, FUNCTIONS, check, check_size
-from .verbs import Function, JobResult, JobStatus, Options, Submission
 
 logger = logging.getLogger(__name__)
 

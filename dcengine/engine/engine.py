@@ -1,4 +1,4 @@
-"""The engine: it stores jobs, feeds them to workers, and is the only one that moves a task's state.
+"""The engine as a whole: start, resume, stop.
 
 It is built in layers, each a module: `questions` (what can be asked), `dispatch` (from what waits to the
 slots), `tasks` (the life of a task: read `Tasks.run` first), `batches` (many calls under one handle).
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
+from ..events import Kind
+from ..jobs import State, Task
+from ..store import now
+from ..store.moving import Move
 from .batches import Batches
-from .events import Kind
-from .jobs import State, Task
 from .outcomes import Outcome, after_vanishing
-from .store import now
-from .store.moving import Move
 
 
 class Engine(Batches):

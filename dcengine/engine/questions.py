@@ -13,17 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from . import tags
-from ._version import __version__
-from .cluster import Cluster, ClusterSettings, Slot
-from .errors import InvalidOption, StoreError
-from .events import Bus
-from .feeding import Feed, OpenBatch, fits, nearest
-from .jobs import Chunk, JobState, State, Task, Worker
-from .runner.units import Live
-from .store import Store
-from .transcripts import Transcripts
-from .verbs import (
+from .. import tags
+from .._version import __version__
+from ..cluster import Cluster, ClusterSettings, Slot
+from ..errors import InvalidOption, StoreError
+from ..events import Bus
+from ..jobs import Chunk, JobState, State, Task, Worker
+from ..runner.units import Live
+from ..store import Store
+from ..verbs import (
     BatchStatus,
     EngineStatus,
     JobResult,
@@ -33,6 +31,8 @@ from .verbs import (
     Report,
     WorkerStatus,
 )
+from .feeding import Feed, OpenBatch, fits, nearest
+from .transcripts import Transcripts
 
 ENDS_LIMIT = 32 << 20  #: bytes of recent results kept in memory for those who wait for them
 ENTRY_BYTES = 300  #: what keeping one takes beside its data
