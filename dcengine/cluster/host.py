@@ -73,6 +73,8 @@ class HostedSlot:
         if unit.id in self._refused or not await self._turn(unit.id):
             return report_of_nothing(unit)
         try:
+            if self._interrupted == unit.id:  # in the moment between its turn and its start
+                return report_of_nothing(unit)
             report = await self._slot.run(unit)
             self._over.append(unit.id)
             if self._is_closed and self._interrupted != unit.id and Ending.INTERRUPTED in report.endings:

@@ -1,3 +1,5 @@
+"""The queue of one slot on a worker."""
+
 from __future__ import annotations
 
 import asyncio
@@ -73,6 +75,25 @@ async def test_units_that_wait_run_in_the_order_they_came(gate: Any) -> None:
     await slot.close()
 
     assert ended == [order.id for order in orders]
+
+
+async def test_a_unit_interrupted_between_its_turn_and_its_start_is_not_run(gate: Any) -> None:
+    slot = await new_slot()
+    first, second = unit(wait_at_the_gate), unit(nothing)
+    pass_on = slot._pass_on
+
+    def pass_on_and_interrupt() -> None:
+        pass_on()  # from here on it is the second unit's turn, though it has not started
+        slot.interrupt(second.id)
+
+    slot._pass_on = pass_on_and_interrupt  # type: ignore[method-assign]
+    running = [asyncio.create_task(slot.run(order)) for order in (first, second)]
+    await begun(gate)
+    gate.opened.set()
+    reports = await asyncio.gather(*running)
+    await slot.close()
+
+    assert [list(report.endings) for report in reports] == [[Ending.SUCCEEDED], [Ending.NOT_RUN]]
 
 
 async def test_interrupting_a_waiting_unit_drops_it_at_once(gate: Any) -> None:
