@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter, deque
-from typing import Protocol
 
 from .. import tags
 from ..jobs import BatchInfo, Chunk, State, Worker
@@ -42,18 +41,6 @@ class Pace:
         return max(1, int(wanted))
 
 
-class Source(Protocol):
-    """Something a slot can be fed from."""
-
-    tags: str
-    last_turn: int
-
-    @property
-    def priority(self) -> int | None:
-        """The highest priority waiting here; None when nothing waits."""
-        ...
-
-
 class TaskSource:
     """The queued tasks of one stage that need the same tags; the tasks themselves stay in the store."""
 
@@ -64,6 +51,7 @@ class TaskSource:
 
     @property
     def priority(self) -> int | None:
+        """The highest priority waiting here; None when nothing waits."""
         return max(self._waiting, default=None)
 
     @property

@@ -152,15 +152,24 @@ def test_an_engine_left_open_ends_with_its_interpreter_and_leaves_no_process(tmp
     script = start_script(
         tmp_path,
         """
-        import dcengine, sys
+        import dcengine, pathlib, time
         engine = dcengine.Engine("work.db", workers=2).start()
         print(dcengine.submit(len, [1, 2]).result(30), flush=True)
-        sys.stdin.readline()
+        while not pathlib.Path("go").exists():
+            time.sleep(0.01)
         """,
     )
-    out, _ = script.communicate(timeout=60)
-    assert out.strip() == "2"
-    assert script.returncode == 0
+    try:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "2\n"
+        children = family(script.pid)
+        assert len(children) >= 4
+        (tmp_path / "go").touch()
+
+        assert script.wait(30) == 0
+        eventually(lambda: gone(children), 5)
+    finally:
+        end(script)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

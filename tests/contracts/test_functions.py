@@ -240,6 +240,7 @@ def test_printed_text_arrives_while_the_function_runs(engine: str, tmp_path: Pat
     handle = dcengine.submit(speak_and_hold, str(tmp_path / "go"))
 
     eventually(lambda: str(handle.output) == "so far\n")
+    assert not handle.done()
     (tmp_path / "go").touch()
     handle.result(30)
 

@@ -41,7 +41,10 @@ def test_a_file_opens_again_without_a_migration(tmp_path: Path) -> None:
 def test_an_empty_file_becomes_ours(tmp_path: Path) -> None:
     (tmp_path / "work.db").touch()
 
-    open_for_writing(tmp_path / "work.db").close()
+    connection = open_for_writing(tmp_path / "work.db")
+
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    connection.close()
 
 
 def refused(db: Path, kind: type[StoreError]) -> str:
