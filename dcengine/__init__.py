@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         OwnershipLost,
         PayloadTooLarge,
         PortInUse,
+        ProjectInUse,
+        ProjectPaused,
         RemoteError,
         ResultNotReady,
         SchedulerUnreachable,
@@ -63,8 +65,9 @@ if TYPE_CHECKING:
         WorkerVanished,
     )
     from .handles import BatchHandle, JobHandle
+    from .projects import Project
     from .runner.progress import progress, track
-    from .verbs import BatchStatus, EngineStatus, JobStatus, LeaderboardRow, Progress, WorkerStatus
+    from .verbs import BatchStatus, EngineStatus, JobStatus, LeaderboardRow, Progress, ProjectStatus, WorkerStatus
 
 __all__ = [
     "AccessDenied",
@@ -101,6 +104,10 @@ __all__ = [
     "PayloadTooLarge",
     "PortInUse",
     "Progress",
+    "Project",
+    "ProjectInUse",
+    "ProjectPaused",
+    "ProjectStatus",
     "RemoteError",
     "ResultNotReady",
     "SchedulerUnreachable",
@@ -131,6 +138,7 @@ _HOMES = {
     "Engine": ".embed:EmbeddedEngine",
     "JobHandle": ".handles:JobHandle",
     "BatchHandle": ".handles:BatchHandle",
+    "Project": ".projects:Project",
     "progress": ".runner.progress:progress",
     "track": ".runner.progress:track",
     **{
@@ -139,9 +147,31 @@ _HOMES = {
     },
     **{
         name: f".verbs:{name}"
-        for name in ("BatchStatus", "EngineStatus", "JobStatus", "LeaderboardRow", "Progress", "WorkerStatus")
+        for name in (
+            "BatchStatus",
+            "EngineStatus",
+            "JobStatus",
+            "LeaderboardRow",
+            "Progress",
+            "ProjectStatus",
+            "WorkerStatus",
+        )
     },
 }  #: where each name lives; all others of `__all__` are errors
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Give IPython *ip* our magics and views; IPython calls this for ``%load_ext dcengine``."""
+    import dcengine_magics  # the one import that goes up
+
+    dcengine_magics.load_ipython_extension(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Take them away again; IPython calls this for ``%unload_ext dcengine``."""
+    import dcengine_magics
+
+    dcengine_magics.unload_ipython_extension(ip)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,21 +16,20 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from . import config
+from . import config, owner
 from .client import Client
 from .codec import pack, pack_call, pack_function
 from .errors import EngineClosed, InvalidOption
-from .handles import BatchHandle, JobHandle
+from .handles import BatchHandle, JobHandle, Link
+from .lists import Leaderboard, WorkerList
 from .loops import LoopThread
 from .owner import find_or_start
 from .verbs import (
     BatchSubmission,
-    LeaderboardRow,
     OnNoMatch,
     Options,
     Submission,
     Verbs,
-    WorkerStatus,
 )
 
 BLOCK_ITEMS, BLOCK_BYTES = 4096, 1 << 20  #: of inputs packed together
@@ -46,6 +45,7 @@ class ThreadLink:
     def __init__(self, verbs: Verbs, thread: LoopThread, address: tuple[str, str] | None = None) -> None:
         self.verbs = verbs
         self.address = address  #: URL and token by which another process reaches an engine of this one
+        self.is_left = False  #: the engine at its end is closing
         self._thread = thread
 
     def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
@@ -55,15 +55,22 @@ class ThreadLink:
         future = self.start(verb, *args, **kwargs)
         try:
             return future.result()
+        except Exception:
+            if self.is_left:  # what it met was the closing of its engine
+                raise self._closed() from None
+            raise
         except BaseException:
             future.cancel()
             raise
 
     def start(self, verb: str, *args: Any, **kwargs: Any) -> Future[Any]:
         """Ask for *verb*; the future ends with the answer."""
-        if self._thread.loop.is_closed():
-            raise EngineClosed(str(getattr(self.verbs, "db", "this process")))
+        if self.is_left or self._thread.loop.is_closed():
+            raise self._closed()
         return self._thread.start(getattr(self.verbs, verb)(*args, **kwargs))
+
+    def _closed(self) -> EngineClosed:
+        return EngineClosed(str(getattr(self.verbs, "db", "this process")))
 
 
 class Front:
@@ -87,6 +94,14 @@ class Front:
                 return self._of_file()
             self._named = ThreadLink(Client(*address), self._loop())
         return self._named
+
+    def describe(self) -> str:
+        """Say which engine `current` would return the way to, without starting or asking one."""
+        if self._embedded:
+            return f"the engine of this process, for {getattr(self._embedded[-1].verbs, 'db', 'a file of its own')}"
+        if self._address:
+            return f"the engine at {owner.bare(self._address[0])}"
+        return owner.describe(self._db)
 
     def _address_in_settings(self) -> tuple[str, str | None] | None:
         if self._db is not None:  # asked for in the program, so it goes before the environment
@@ -113,6 +128,7 @@ class Front:
 
     def leave(self, link: ThreadLink) -> None:
         """Stop using an engine that is being closed."""
+        link.is_left = True
         if link in self._embedded:
             self._embedded.remove(link)
 
@@ -213,7 +229,7 @@ class Caller:
         submission = Submission(
             function=pack_function(function),
             input=pack_call(args, kwargs),
-            options=_options(tags, retries, timeout, priority, on_no_match),
+            options=options(tags, retries, timeout, priority, on_no_match),
             key=key,
             submitter=submitter(),
         )
@@ -244,7 +260,7 @@ class Caller:
             function=pack_function(function),
             blocks=blocks,
             count=count,
-            options=_options(tags, retries, timeout, priority, on_no_match),
+            options=options(tags, retries, timeout, priority, on_no_match),
             submitter=submitter(),
         )
         link = self._way()
@@ -252,30 +268,41 @@ class Caller:
         _warn(status.warning, tags)
         return BatchHandle(link, status)
 
-    def job(self, id: int) -> JobHandle:
-        """Return the handle of job *id*; raises `NotFound`."""
+    def job(self, id: int | str) -> JobHandle:
+        """Return the handle of job *id*, also by its place in a project, as in ``"photos/17"``; raises `NotFound`."""
         link = self._way()
-        link.call("job", id)
-        return JobHandle(link, id)
+        found = id_of(link, id)
+        link.call("job", found)
+        return JobHandle(link, found)
 
     def batch(self, id: int) -> BatchHandle:
         """Return the handle of batch *id*; raises `NotFound`."""
         link = self._way()
         return BatchHandle(link, link.call("batch", id))
 
-    def workers(self) -> list[WorkerStatus]:
+    def workers(self) -> WorkerList:
         """Return the workers with their tags and what they run."""
-        found: list[WorkerStatus] = self._way().call("workers")
-        return found
+        link = self._way()
+        return WorkerList(link.call("workers"), link)
 
     def explain(self, tags: str) -> str:
         """Return which workers match the expression *tags*, or what the nearest one lacks."""
         return str(self._way().call("explain", tags))
 
-    def leaderboard(self, project: str = "functions") -> list[LeaderboardRow]:
+    def leaderboard(self, project: str = "functions") -> Leaderboard:
         """Return the contributors of *project*, most credit first."""
-        rows: list[LeaderboardRow] = self._way().call("leaderboard", project)
-        return rows
+        link = self._way()
+        return Leaderboard(link.call("leaderboard", project), project, link)
+
+
+def id_of(link: Link, job: int | str) -> int:
+    """Return the id of *job*, which may be given as text, or by its project and number; raises `NotFound`."""
+    if isinstance(job, int):
+        return job
+    project, slash, number = job.rpartition("/")
+    if not number.isascii() or not number.isdigit() or bool(project) != bool(slash):
+        raise InvalidOption("a job", repr(job), "an id such as 1234, or a project and a number such as photos/17")
+    return int(link.call("find_job", project, int(number))) if project else int(number)
 
 
 _caller = Caller()
@@ -291,7 +318,8 @@ leaderboard = _caller.leaderboard
 # ---- packing -------------------------------------------------------------------------------
 
 
-def _options(tags: str, retries: int, timeout: float | None, priority: int, on_no_match: OnNoMatch) -> Options:
+def options(tags: str, retries: int, timeout: float | None, priority: int, on_no_match: OnNoMatch) -> Options:
+    """Return what was asked for as one value; raises `InvalidOption`."""
     if on_no_match not in ("wait", "fail"):
         raise InvalidOption("on_no_match", repr(on_no_match), "'wait' or 'fail'")
     for name, value in (("retries", retries), ("priority", priority)):
@@ -305,19 +333,25 @@ def _options(tags: str, retries: int, timeout: float | None, priority: int, on_n
 def _blocks(calls: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], int]:
     """Return the arguments of all calls, packed in blocks, and their number."""
     blocks: list[bytes] = []
+    count = 0
+    for block, items in blocks_of(pack_call(args, {}) for args in calls):
+        blocks.append(block)
+        count += items
+    return blocks, count
+
+
+def blocks_of(packed: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Yield *packed* values in blocks, each with the number of its values."""
     values: list[bytes] = []
-    count = size = 0
-    for args in calls:
-        value = pack_call(args, {})
+    size = 0
+    for value in packed:
         if values and (len(values) >= BLOCK_ITEMS or size + len(value) > BLOCK_BYTES):
-            blocks.append(pack(values))
+            yield pack(values), len(values)
             values, size = [], 0
         values.append(value)
         size += len(value)
-        count += 1
     if values:
-        blocks.append(pack(values))
-    return blocks, count
+        yield pack(values), len(values)
 
 
 def submitter() -> str:

@@ -15,15 +15,22 @@ from yarl import URL
 
 from .errors import AccessDenied, DcengineError, EngineClosed, EngineUnreachable, InvalidOption, OwnershipLost, rebuild
 from .verbs import (
+    AddedJobs,
     BatchStatus,
     BatchSubmission,
     EngineStatus,
+    FailedItem,
+    ItemsSubmission,
     JobResult,
     JobStatus,
     JoinTicket,
     LeaderboardRow,
+    ProjectSpec,
+    ProjectStatus,
     Report,
+    StageOutput,
     Submission,
+    Transcript,
     WorkerStatus,
 )
 
@@ -43,6 +50,7 @@ LANES = 200  #: questions that wait at the same time; each takes a connection, a
 T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 _decode_reports = msgspec.msgpack.Decoder(list[Report]).decode
+_decode_outputs = msgspec.msgpack.Decoder(list[StageOutput]).decode
 
 
 class _Problem(msgspec.Struct):
@@ -55,6 +63,10 @@ class _Problem(msgspec.Struct):
 
 class _Count(msgspec.Struct):
     cancelled: int
+
+
+class _Found(msgspec.Struct):
+    id: int
 
 
 class _Answer(NamedTuple):
@@ -120,8 +132,21 @@ class Client:
     async def output(self, id: int) -> str:
         return await self._text(f"v1/jobs/{id}/output")
 
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        async def ask(piece: float) -> Transcript | None:
+            said = await self._get(Transcript, f"v1/jobs/{id}/transcript", {"after": after, "wait": piece})
+            return said if said.lines or said.is_complete else None
+
+        return await self._until(ask, wait) or Transcript([])
+
     async def why(self, id: int) -> str:
         return await self._text(f"v1/jobs/{id}/why")
+
+    async def interrupt(self, id: int) -> JobStatus:
+        return await self._post(JobStatus, f"v1/jobs/{id}/interrupt")
+
+    async def kill(self, id: int) -> JobStatus:
+        return await self._post(JobStatus, f"v1/jobs/{id}/kill")
 
     async def cancel(self, id: int) -> JobStatus:
         return await self._post(JobStatus, f"v1/jobs/{id}/cancel")
@@ -152,11 +177,59 @@ class Client:
 
         return await self._until(ask, wait) or []
 
+    async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
+        return await self._get(list[FailedItem], f"v1/batches/{id}/failures", {"limit": limit})
+
     async def cancel_batch(self, id: int) -> BatchStatus:
         return await self._post(BatchStatus, f"v1/batches/{id}/cancel")
 
     async def retry_batch(self, id: int) -> BatchStatus:
         return await self._post(BatchStatus, f"v1/batches/{id}/retry")
+
+    # ---- projects ------------------------------------------------------------------------------
+
+    async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
+        return self._value(ProjectStatus, await self._ask("POST", "v1/projects", body=_encode(spec)))
+
+    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
+        if submission.request is None:
+            submission = msgspec.structs.replace(submission, request=uuid.uuid4().hex)
+        path = f"{_path_of(submission.project)}/jobs"
+        return self._value(AddedJobs, await self._ask("POST", path, body=_encode(submission)))
+
+    async def run_project(self, name: str) -> ProjectStatus:
+        return await self._post(ProjectStatus, f"{_path_of(name)}/run")
+
+    async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
+        status: ProjectStatus | None = None
+
+        async def ask(piece: float) -> ProjectStatus | None:
+            nonlocal status
+            status = await self._get(ProjectStatus, _path_of(name), {"stage": stage, "wait": piece})
+            return None if status.open_until(stage) else status
+
+        found = await self._until(ask, wait) or status
+        assert found is not None  # it was asked for once at least
+        return found
+
+    async def projects(self) -> list[ProjectStatus]:
+        return await self._get(list[ProjectStatus], "v1/projects")
+
+    async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        return await self._outputs(f"{_path_of(project)}/outputs", {"stage": stage, "after": after, "limit": limit})
+
+    async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        return await self._outputs(f"{_path_of(project)}/failed-jobs", {"after": after, "limit": limit})
+
+    async def _outputs(self, path: str, query: Query) -> list[StageOutput]:
+        answer = await self._ask("GET", path, query)
+        try:
+            return _decode_outputs(answer.body)
+        except msgspec.DecodeError:
+            raise self._not_ours(answer) from None
+
+    async def find_job(self, project: str, number: int) -> int:
+        return (await self._get(_Found, f"{_path_of(project)}/jobs/{number}")).id
 
     # ---- the engine and its workers ------------------------------------------------------------
 
@@ -305,6 +378,10 @@ def split_address(url: str, token: str | None = None) -> tuple[URL, str | None]:
         raise InvalidOption("the engine's address", repr(url), "a URL such as http://127.0.0.1:8787/?token=...")
     found = token or address.query.get("token") or address.password
     return address.with_user(None).with_query(None).with_fragment(None), found or None
+
+
+def _path_of(project: str) -> str:
+    return f"v1/projects/{project}"
 
 
 def _rebuilt(problem: _Problem) -> DcengineError:

@@ -71,12 +71,19 @@ def loads(data: bytes) -> Any:
     return pickle.loads(data)
 
 
+def pack_value(value: object, *, what: str) -> bytes:
+    """Return *value* pickled for a worker; raises `NotPicklable` that names *what*."""
+    if not _is_plain(value):
+        ship_local_modules_by_value()
+    return dumps(value, what=what)
+
+
 def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """Return the arguments of one call pickled; raises `NotPicklable` that names the argument."""
     try:
         if all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())):
             return pickle.dumps((args, kwargs), PROTOCOL)
-        _ship_local_modules_by_value()
+        ship_local_modules_by_value()
         return bytes(cloudpickle.dumps((args, kwargs), PROTOCOL))
     except Exception as error:
         for name, value in [*((f"argument {n}", v) for n, v in enumerate(args, 1)), *kwargs.items()]:
@@ -88,7 +95,7 @@ def pack_function(function: Callable[..., Any]) -> Function:
     """Return *function* ready to travel; raises `NotPicklable` that names the value inside it."""
     if not callable(function):
         raise NotPicklable("the function", type(function).__name__, "it is not callable")
-    _ship_local_modules_by_value()
+    ship_local_modules_by_value()
     try:
         code = bytes(cloudpickle.dumps(function, PROTOCOL))
     except Exception as error:
@@ -142,7 +149,7 @@ _installed = tuple(
 )
 
 
-def _ship_local_modules_by_value() -> None:
+def ship_local_modules_by_value() -> None:
     """Register modules that live outside the installation, since workers may not have them."""
     for name in sys.modules.keys() - _seen_modules:
         _seen_modules.add(name)

@@ -7,6 +7,7 @@ DcengineError
 │   ├── NotPicklable           an argument, function or result that cannot travel
 │   ├── PayloadTooLarge        a value above what one row may hold
 │   ├── NotFound               no job, batch, project ... of this id
+│   ├── ProjectInUse           other stages for a project with open jobs
 │   └── InvalidTransition      a move the state table does not allow
 ├── TaskError: what became of a job
 │   ├── RemoteError            an exception that could not be rebuilt here
@@ -17,6 +18,7 @@ DcengineError
 │   ├── NoMatchingWorker       nobody has its tags, and it was not to wait
 │   └── MissingPackage         the worker lacks a module that the function imports
 ├── ResultNotReady             the caller's own waiting time is over
+├── ProjectPaused              waiting would take for ever: nothing of it is handed out
 ├── EngineError: the engine itself
 │   ├── EngineUnreachable      nobody answers at that address
 │   ├── EngineClosed           it was stopped in this process
@@ -129,6 +131,21 @@ class NotFound(DcengineError, LookupError):
 
     def __str__(self) -> str:
         return f"no {self.kind} {self.id} in this engine's file; `dcengine jobs` lists what there is"
+
+
+class ProjectInUse(DcengineError):
+    """A project with open jobs cannot get other stages, or the same in another order."""
+
+    def __init__(self, project: str, stages: str, open: int) -> None:
+        super().__init__(project, stages, open)
+        self.project, self.stages, self.open = project, stages, open
+
+    def __str__(self) -> str:
+        return (
+            f"project {self.project!r} has the stages {self.stages} and {self.open:,} open job(s) on their "
+            "way through them; declare these stages in this order, wait for its jobs or cancel them, "
+            "or take another name"
+        )
 
 
 class InvalidTransition(DcengineError):
@@ -245,6 +262,17 @@ class ResultNotReady(DcengineError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.what} has no result after {self.seconds:g} s; it goes on, ask again or see why()"
+
+
+class ProjectPaused(DcengineError):
+    """The project is paused, so that what was waited for would never come."""
+
+    def __init__(self, project: str, open: int) -> None:
+        super().__init__(project, open)
+        self.project, self.open = project, open
+
+    def __str__(self) -> str:
+        return f"project {self.project!r} is paused with {self.open:,} open job(s); run() lets them go on"
 
 
 # ---- the engine ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from .codec import exception_from, loads, unpack, unpack_failure
 from .errors import JobCancelled, ResultNotReady
-from .verbs import BatchStatus, JobResult, JobStatus, Progress, Report
+from .verbs import BatchStatus, FailedItem, JobResult, JobStatus, Line, Progress, Report, Transcript
 
 POLL_SECONDS = 20.0  #: the longest single wait; an interrupt of the caller is noticed at once all the same
 
@@ -62,6 +62,14 @@ class JobHandle:
         self._link.call("cancel", self.id)
         return True
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the running code, which may catch it and go on; cancel a job that waits."""
+        self._link.call("interrupt", self.id)
+
+    def kill(self) -> None:
+        """Cancel the job; if it runs, end its process at once."""
+        self._link.call("kill", self.id)
+
     def status(self) -> JobStatus:
         """Return the job as it stands."""
         status: JobStatus = self._link.call("job", self.id)
@@ -76,6 +84,21 @@ class JobHandle:
     def output(self) -> Output:
         """What the function prints; ``str()`` of it is the text so far."""
         return Output(self._link, self.id)
+
+    def follow(self) -> Iterator[Line]:
+        """Yield what is said while the job runs, from its first line to its last, each as it comes."""
+        last = 0
+        while True:
+            said = self.transcript(after=last, wait=POLL_SECONDS)
+            yield from said.lines
+            if said.is_complete:
+                return
+            last = said.lines[-1].number if said.lines else last
+
+    def transcript(self, after: int = 0, wait: float = 0.0) -> Transcript:
+        """Return what was said after line *after*; wait up to *wait* seconds for the first line or the end."""
+        said: Transcript = self._link.call("transcript", self.id, after=after, wait=wait)
+        return said
 
     def why(self) -> str:
         """Return why the job is not running, in a sentence."""
@@ -185,6 +208,11 @@ class BatchHandle:
             if report.state == "failed"
             for index, end in ends_of(report)
         }
+
+    def failed_items(self, limit: int = 20) -> list[FailedItem]:
+        """Return the first items that failed so far, with their reasons as text; nothing is unpickled."""
+        found: list[FailedItem] = self._link.call("failures", self.id, limit=limit)
+        return found
 
     def cancel(self) -> None:
         """Cancel what has not ended; running items are interrupted."""

@@ -6,9 +6,11 @@ from enum import IntEnum
 
 import msgspec
 
-from .errors import InvalidTransition
+from .errors import InvalidOption, InvalidTransition
 
 VANISHED_LIMIT = 10  #: workers that may disappear under one task before it fails
+NAME_LIMIT = 100  #: characters in the name of a project or stage
+FORBIDDEN = frozenset("/{}")  #: in such names: they divide addresses
 CRASH_LIMIT = 3  #: ends of the child process (segfault, out of memory) before the task fails
 
 
@@ -77,7 +79,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0  #: higher runs earlier
     tags: str = ""  #: the tag expression a worker must satisfy
     function: bytes = b""  #: sha256 of the code
-    input: bytes = b""  #: packed arguments
+    input: bytes = b""  #: packed arguments; one pickled value at a project's stage
 
     def to(self, state: State, **changes: object) -> Task:
         """Return this task moved to *state*.
@@ -116,6 +118,36 @@ class BatchInfo(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None
     function: bytes
     name: str
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name of a project or stage that could not be part of an address, or would steer a terminal."""
+    is_good = 0 < len(name) <= NAME_LIMIT and name.isprintable() and name == name.strip()
+    if not is_good or name in (".", "..") or not FORBIDDEN.isdisjoint(name):
+        expected = f"1 to {NAME_LIMIT} printable characters, none of {' '.join(sorted(FORBIDDEN))}"
+        raise InvalidOption(what, repr(name[: NAME_LIMIT + 1]), expected)
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a project: what its tasks run, and on whom."""
+
+    id: int
+    name: str
+    need: int
+    tags: str
+    function: bytes
+    priority: int = 0
+    retries: int = 0
+    timeout: float | None = None
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """A named row of stages that jobs travel through."""
+
+    id: int
+    name: str
+    is_paused: bool  #: its tasks are not handed out
+    stages: tuple[Stage, ...]  #: in order
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):

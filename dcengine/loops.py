@@ -22,6 +22,7 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        self.loop.run_until_complete(_cancel_the_rest())
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin *coroutine* on the loop; return its future."""
@@ -48,3 +49,13 @@ class LoopThread:
             self._thread.join(timeout=5)
         if not self.loop.is_running() and not self.loop.is_closed():
             self.loop.close()
+
+
+async def _cancel_the_rest() -> None:
+    """Cancel what still runs: those who wait for it in other threads would wait forever."""
+    await asyncio.sleep(0)  # what was asked for just now begins first
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest, timeout=1.0)

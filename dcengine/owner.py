@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
+from . import config
 from .errors import DatabaseOwned, EngineError
-from .store.opening import refuse_network_file_system
 
 if sys.platform != "win32":  # there, this process can only be a client
     import fcntl
@@ -46,7 +47,7 @@ class Lock:
                 "an engine cannot run on this system, a client can: start `dcengine serve` on Linux or macOS "
                 "and use dcengine.connect(url)"
             )
-        refuse_network_file_system(db)
+        _refuse_network_file_system(db)
         self._path = lock_path(db)
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._pid = os.getpid()
@@ -97,6 +98,31 @@ def find_owner(db: Path) -> Owner | None:
         os.close(file)
 
 
+def describe(db: Path | None = None) -> str:
+    """Say which engine works on *db*, None for the one that the settings name; none is started or asked."""
+    if db is None:
+        settings = config.load()
+        if settings.url:
+            return f"the engine at {bare(settings.url)}"
+        db = Path(settings.db)
+    db = db.resolve()
+    owner = find_owner(db)
+    if owner is None:
+        return f"no engine runs for {db} yet; the first job starts one"
+    if not owner.url:
+        return f"the engine of {db} is starting or stopping (process {owner.pid})"
+    return f"the engine of {db} at {bare(owner.url)} (process {owner.pid})"
+
+
+def bare(url: str) -> str:
+    """Return *url* without its token, and without a name and password before its host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its message may quote what must not be seen
+        return "an address that cannot be read"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def find_or_start(db: Path) -> Owner:
     """Return the owner of *db*, started in the background if there is none; it answers already.
 
@@ -117,10 +143,14 @@ def find_or_start(db: Path) -> Owner:
     raise EngineError(f"no engine for {db} answered within {START_PATIENCE:g} s: {_end_of_log(db)}")
 
 
+# Not ``-m dcengine``: that looks for modules in the working directory first, and a file random.py there would be taken.
+SERVE = "import sys; sys.path[:] = filter(None, sys.path); from dcengine.cli import main; main()"
+
+
 def _start(db: Path) -> subprocess.Popen[bytes]:
     """Start ``dcengine serve`` for *db* in a session of its own, so that it outlives this process."""
-    refuse_network_file_system(db)
-    command = [sys.executable, "-m", "dcengine", "serve", "--db", str(db), "--port", "0"]
+    _refuse_network_file_system(db)
+    command = [sys.executable, "-c", SERVE, "serve", "--db", str(db), "--port", "0"]
     log = os.open(log_path(db), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         return subprocess.Popen(
@@ -146,6 +176,12 @@ def _end_of_log(db: Path) -> str:
     except FileNotFoundError:
         return "it left no log"
     return " ".join(line.strip() for line in lines[-12:]) or "its log is empty"
+
+
+def _refuse_network_file_system(db: Path) -> None:
+    from .store.opening import refuse_network_file_system  # late: who only looks for an owner needs no store
+
+    refuse_network_file_system(db)
 
 
 def _lock_within(file: int, seconds: float) -> bool:

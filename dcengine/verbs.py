@@ -43,6 +43,32 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     submitter: str = ""
 
 
+class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a project, as its author declares it."""
+
+    name: str
+    function: Function  #: takes one value, the output of the stage before; returns the next one's input
+    options: Options = Options()
+
+
+class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as its author declares it."""
+
+    name: str
+    stages: list[StageSpec]  #: in order
+    submitter: str = ""
+
+
+class ItemsSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """Items to send through a project, one job for each."""
+
+    project: str
+    blocks: list[bytes]  #: pickled values in order, each block packed by `codec.pack`
+    count: int
+    request: str | None = None  #: idempotency key, as in `Submission`
+    submitter: str = ""
+
+
 class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True):
     """The calls of one map to store and run."""
 
@@ -74,6 +100,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     batch: int | None = None
     attempt: int = 0
     errors: int = 0
+    stage: str = ""  #: where it is, or where it ended
     tags: str = ""
     priority: int = 0
     worker: str | None = None
@@ -93,6 +120,29 @@ class JobResult(msgspec.Struct, frozen=True):
 
     state: str  #: succeeded, failed, cancelled
     data: bytes  #: a packed value, or a packed `codec.Failure`
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Something that was said while a job ran."""
+
+    number: int  #: grows from line to line, over all runs of the job and all lives of its engine
+    kind: str  #: stdout, stderr, note (the engine's own), or a rich kind: display, update, clear, result, error
+    text: str  #: as printed; JSON for the rich kinds, as `runner.live.LiveChannel.show` took it
+
+
+class Transcript(msgspec.Struct, frozen=True):
+    """Consecutive lines of one job."""
+
+    lines: list[Line]
+    is_complete: bool = False  #: the job has ended, and no line follows these
+
+
+class FailedItem(msgspec.Struct, frozen=True):
+    """An item of a batch that failed."""
+
+    index: int
+    job: int
+    reason: str  #: in one line
 
 
 class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +189,62 @@ class Report(msgspec.Struct, frozen=True):
     count: int
     state: str  #: succeeded, failed, cancelled
     data: bytes  #: packed by `codec.pack`: a value, or a `codec.Failure`, per item
+
+
+class StageStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a project as people see it."""
+
+    name: str
+    tags: str
+    counts: dict[str, int]  #: task state -> number of tasks at this stage, states without any left out
+
+
+class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as people see it."""
+
+    name: str
+    is_paused: bool  #: its tasks are not handed out
+    stages: list[StageStatus]  #: in order
+    open: int = 0  #: jobs by what became of them
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    workers: list[str] = []  #: that run its tasks now
+    warning: str | None = None  #: what its author should know now: nobody has the tags of a stage, say
+
+    @property
+    def done(self) -> int:
+        """How many jobs have ended, in whatever way."""
+        return self.succeeded + self.failed + self.cancelled
+
+    @property
+    def total(self) -> int:
+        """How many jobs were ever added."""
+        return self.open + self.done
+
+    def open_until(self, stage: str | None) -> int:
+        """Return how many jobs have not left *stage* yet; None stands for the last one."""
+        names = [each.name for each in self.stages]
+        until = names.index(stage) + 1 if stage in names else 0 if stage is not None else len(names)
+        ended = ("succeeded", "failed", "cancelled")
+        return sum(n for each in self.stages[:until] for state, n in each.counts.items() if state not in ended)
+
+
+class AddedJobs(msgspec.Struct, frozen=True):
+    """The jobs made of some items: consecutive ids, consecutive numbers within the project."""
+
+    first_id: int
+    first_number: int
+    count: int
+
+
+class StageOutput(msgspec.Struct, frozen=True):
+    """How one job left one stage."""
+
+    job: int
+    number: int  #: the job's, within its project
+    state: str  #: succeeded or failed
+    data: bytes  #: a pickled value, or a packed `codec.Failure`
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,8 +313,20 @@ class Verbs(Protocol):
         """Return what the job printed so far."""
         ...
 
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        """Return what was said after line *after*; wait up to *wait* seconds for the first line or the end."""
+        ...
+
     async def why(self, id: int) -> str:
         """Return why the job is not running, in a sentence or two."""
+        ...
+
+    async def interrupt(self, id: int) -> JobStatus:
+        """Raise KeyboardInterrupt in the running code, which may catch it and go on; cancel a job that waits."""
+        ...
+
+    async def kill(self, id: int) -> JobStatus:
+        """Cancel the job; if it runs, end its process at once."""
         ...
 
     async def cancel(self, id: int) -> JobStatus: ...
@@ -222,9 +340,42 @@ class Verbs(Protocol):
         """Return accepted reports with a cursor above *after*; wait up to *wait* seconds for the first."""
         ...
 
+    async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
+        """Return the first failed items of batch *id*, in order of their items, without their payload."""
+        ...
+
     async def cancel_batch(self, id: int) -> BatchStatus: ...
     async def retry_batch(self, id: int) -> BatchStatus:
         """Queue the failed and cancelled items again."""
+        ...
+
+    async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
+        """Create a project, paused, or bring the stages of an existing one up to date."""
+        ...
+
+    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs: ...
+    async def run_project(self, name: str) -> ProjectStatus:
+        """Let the project's tasks be handed out."""
+        ...
+
+    async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
+        """Return the project as it stands.
+
+        With *wait*, once no job of it is open, or has still to leave *stage*, or so many seconds are over.
+        """
+        ...
+
+    async def projects(self) -> list[ProjectStatus]: ...
+    async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        """Return how jobs left *stage*, by number: those above number *after*, a page at a time."""
+        ...
+
+    async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        """Return the jobs that failed, at whatever stage, by number: those above number *after*, a page at a time."""
+        ...
+
+    async def find_job(self, project: str, number: int) -> int:
+        """Return the id of the job that has *number* in *project*."""
         ...
 
     async def workers(self) -> list[WorkerStatus]: ...

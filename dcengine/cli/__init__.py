@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from .._version import __version__
+from . import added
 from .checkup import doctor
 from .jobs import jobs
 from .joining import join
@@ -17,10 +18,13 @@ from .submitting import submit
 
 
 class _InOrder(TyperGroup):
-    """Names the commands in the order in which they are met, not groups of them last."""
+    """Names the commands in the order in which they are met, not groups of them last; then those of other packages."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(self.commands, key=ORDER.index)
+        return [*sorted(self.commands, key=ORDER.index), *(name for name in added.names() if name not in self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or added.command(cmd_name)
 
 
 ORDER = ["submit", "jobs", "workers", "leaderboard", "status", "serve", "join", "doctor"]

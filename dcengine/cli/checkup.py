@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import json
 import os
 import socket
 import sqlite3
@@ -24,7 +25,7 @@ from .._version import __version__
 from ..client import Client
 from ..config import SETTINGS, Settings, load
 from ..errors import DcengineError, StoreError
-from ..owner import Owner, find_owner
+from ..owner import Owner, bare, find_owner
 from ..store import opening
 from ..verbs import EngineStatus, WorkerStatus
 from .choosing import Json, told
@@ -75,6 +76,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield from packages()
     yield _sqlite()
+    yield kernel()
     db = Path(settings.db)
     yield from database(db)
     owner = find_owner(db)
@@ -133,6 +135,23 @@ def _sqlite() -> Finding:
             f"before {safe} a second program that writes to the file could damage it: let none do so meanwhile",
         )
     return Finding("ok", "SQLite", version)
+
+
+def kernel() -> Finding:
+    """Return whether Jupyter of this environment finds our kernel, and whether that can start."""
+    from jupyter_core.paths import jupyter_path  # late: no other command needs it
+
+    files = (Path(folder, "dcengine", "kernel.json") for folder in jupyter_path("kernels"))
+    spec = next((file for file in files if file.is_file()), None)
+    if spec is None:
+        return Finding("note", "kernel", "Jupyter does not know it", "dcengine kernel install --user")
+    try:
+        python = Path(json.loads(spec.read_text())["argv"][0])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return Finding("wrong", "kernel", f"{spec} cannot be read: {error}", "dcengine kernel install --user")
+    if python.is_absolute() and not python.exists():
+        return Finding("wrong", "kernel", f"{spec} starts {python}, which is gone", "dcengine kernel install --user")
+    return Finding("ok", "kernel", f"in {spec.parent}")
 
 
 # ---- the file ------------------------------------------------------------------------------
@@ -264,8 +283,3 @@ def cluster(status: EngineStatus, workers: list[WorkerStatus]) -> Iterator[Findi
         waiting = status.counts.get("queued", 0)
         advice = "bring one: dcengine join URL; or start the engine with --workers 2"
         yield Finding("wrong" if waiting else "note", "workers", f"none, and {waiting:,} jobs wait", advice)
-
-
-def bare(url: str) -> str:
-    """Return *url* without its token."""
-    return url.partition("?")[0]

@@ -12,7 +12,18 @@ from .choosing import Json, Link, with_engine
 from .ends import end_of, show_end
 from .showing import ago, duration, show_error, show_facts, show_json, show_line, show_table
 
-JobId = Annotated[int, typer.Argument(metavar="ID", min=1, help="The job's number.")]
+
+def _job_name(text: str) -> str:
+    """Check that *text* names a job: an id, or a project and a number."""
+    project, slash, number = text.rpartition("/")
+    if not (number.isascii() and number.isdigit() and int(number) > 0) or bool(project) != bool(slash):
+        raise typer.BadParameter(f"{text!r} is neither an id such as 17 nor a job of a project such as photos/17")
+    return text
+
+
+JobName = Annotated[
+    str, typer.Argument(metavar="ID", parser=_job_name, help="The job's id, or its place in a project: photos/17.")
+]
 Batch = Annotated[bool, typer.Option("--batch", help="ID is that of a batch.")]
 
 
@@ -20,7 +31,7 @@ class _JobsGroup(TyperGroup):
     """``dcengine jobs`` is ``jobs list``, and ``dcengine jobs 17`` is ``jobs show 17``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0].isdigit():
+        if args and args[0].rpartition("/")[2].isdigit():
             args = ["show", *args]
         elif not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
             args = ["list", *args]
@@ -65,11 +76,12 @@ def list_jobs(
 
 @jobs.command("show")
 @with_engine
-def show(engine: Link, id: JobId, batch: Batch = False, as_json: Json = False) -> None:
+def show(engine: Link, name: JobName, batch: Batch = False, as_json: Json = False) -> None:
     """Show one job and what it printed. Also what `dcengine jobs ID` does."""
     if batch:
-        _show_batch(engine.call("batch", id), as_json=as_json)
+        _show_batch(engine.call("batch", _batch_id(name)), as_json=as_json)
         return
+    id = _id_of(engine, name)
     job: JobStatus = engine.call("job", id)
     output: str = engine.call("output", id)
     if as_json:
@@ -79,6 +91,7 @@ def show(engine: Link, id: JobId, batch: Batch = False, as_json: Json = False) -
         [
             ("job", f"{job.id} ({job.project}/{job.number})"),
             ("function", job.name),
+            ("stage", job.stage),
             ("state", _state(job)),
             ("reason", job.reason),
             ("warning", job.warning),
@@ -125,11 +138,12 @@ def _show_batch(batch: BatchStatus, *, as_json: bool) -> None:
 @with_engine
 def result(
     engine: Link,
-    id: JobId,
+    name: JobName,
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for it.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Print what a job returned, or the error with which it ended."""
+    id = _id_of(engine, name)
     end = end_of(engine, id, wait=wait)
     if end is not None:
         show_end(id, end, as_json=as_json)
@@ -144,8 +158,9 @@ def result(
 
 @jobs.command("why")
 @with_engine
-def why(engine: Link, id: JobId, as_json: Json = False) -> None:
+def why(engine: Link, name: JobName, as_json: Json = False) -> None:
     """Say why a job is not running."""
+    id = _id_of(engine, name)
     reason = engine.call("why", id)
     if as_json:
         show_json({"id": id, "why": reason})
@@ -157,21 +172,37 @@ def why(engine: Link, id: JobId, as_json: Json = False) -> None:
 @with_engine
 def cancel(
     engine: Link,
-    id: Annotated[int | None, typer.Argument(metavar="ID", min=1, help="The job's number.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="ID", parser=_job_name, help="The job's id, or its place in a project: photos/17."),
+    ] = None,
     batch: Batch = False,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Every job and batch that has not ended.")] = False,
     as_json: Json = False,
 ) -> None:
     """Cancel a job, a batch, or all that has not ended."""
-    if (id is None) != unfinished:
+    if (name is None) != unfinished:
         raise typer.BadParameter("give the ID of a job, or --unfinished")
-    if id is None:
+    if name is None:
         cancelled = engine.call("cancel_unfinished")
         _say({"cancelled": cancelled}, f"unfinished jobs cancelled: {cancelled:,}", as_json=as_json)
         return
+    id = _batch_id(name) if batch else _id_of(engine, name)
     status: JobStatus | BatchStatus = engine.call("cancel_batch" if batch else "cancel", id)
     kind = "batch" if batch else "job"
     _say({kind: status}, f"{kind} {id} is {status.state}", as_json=as_json)
+
+
+def _id_of(engine: Link, name: str) -> int:
+    """Return the id of the job called *name*."""
+    project, _, number = name.rpartition("/")
+    return int(engine.call("find_job", project, int(number)) if project else number)
+
+
+def _batch_id(name: str) -> int:
+    if not name.isdigit():
+        raise typer.BadParameter("the ID of a batch is a number")
+    return int(name)
 
 
 def _say(value: dict[str, Any], text: str, *, as_json: bool) -> None:
@@ -182,8 +213,9 @@ def _say(value: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def _job_row(job: JobStatus) -> list[object]:
-    errors = job.errors or None
-    return [job.id, job.name, _state(job), job.worker, _progress(job.progress), errors, job.tags, ago(job.created)]
+    id = job.id if job.project == "functions" else f"{job.project}/{job.number}"
+    progress, errors = _progress(job.progress), job.errors or None
+    return [id, job.name, _state(job), job.worker, progress, errors, job.tags, ago(job.created)]
 
 
 def _batch_row(batch: BatchStatus) -> list[object]:

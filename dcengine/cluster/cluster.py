@@ -9,8 +9,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from .._version import __version__
 from ..errors import ClusterError
 from ..jobs import Worker
@@ -31,8 +29,6 @@ LOOK_SECONDS = 2.0  #: between looks at the scheduler's list of workers, beside 
 REST_SECONDS = 1.0  #: before a worker that was lost from sight may join again
 STOP_SECONDS = 0.5  #: that workers have to end our slots when we leave
 LONGEST_PAUSE = 30.0  #: between attempts to get a cluster back
-
-_live_decoder = msgspec.msgpack.Decoder(list[Live])
 
 
 class Cluster:
@@ -116,10 +112,21 @@ class Cluster:
         """Run *unit* on *slot*, after what was sent there before; raises `WorkerGone`."""
         return self._home(slot).run(unit, slot)
 
+    async def cancel(self, unit: int, slot: Slot) -> None:
+        """Stop *unit* if it runs on *slot*, by force after its grace; drop it if it waits there."""
+        await self._tell(slot, "cancel", unit)
+
     async def interrupt(self, unit: int, slot: Slot) -> None:
-        """Stop *unit* if it runs on *slot*, drop it if it waits there."""
-        with suppress(WorkerGone):  # then its run() says so
-            await self._home(slot).ask("interrupt", slot=slot.number, unit=unit)
+        """Raise KeyboardInterrupt in *unit* if it runs on *slot*, drop it if it waits there."""
+        await self._tell(slot, "interrupt", unit)
+
+    async def kill(self, unit: int, slot: Slot) -> None:
+        """End *unit* and its process at once if it runs on *slot*, drop it if it waits there."""
+        await self._tell(slot, "kill", unit)
+
+    async def _tell(self, slot: Slot, operation: str, unit: int) -> None:
+        with suppress(WorkerGone):  # then the unit's run() says so
+            await self._home(slot).ask(operation, slot=slot.number, unit=unit)
 
     async def recall(self, unit: int, slot: Slot) -> bool:
         """Take *unit* back from *slot* unless it has begun; return whether that worked."""
@@ -232,7 +239,7 @@ class Cluster:
         from .member import Member  # loaded by now, and not before `start`
 
         assert self._link
-        member = self._members[address] = Member(self._link, address, self._update)
+        member = self._members[address] = Member(self._link, address, on_change=self._update, on_live=self._on_live)
         member.gone.add_done_callback(lambda _: self._forget(member))
         task = asyncio.create_task(self._join(member))
         self._joining.add(task)
@@ -293,13 +300,9 @@ class Cluster:
         self._look_now.set()
 
     def _hear(self, word: dict[str, Any]) -> None:
-        """Take note of what our side on a worker says."""
-        if "live" in word:
-            for live in _live_decoder.decode(word["live"]):
-                self._on_live(live)
-        elif "ready" in word:
-            for member in self._members.values():
-                member.ready(word["ready"])
+        """Take note of the pilot that our side on a worker says is ready."""
+        for member in self._members.values():
+            member.ready(word["ready"])
 
 
 def _unused(members: Iterable[Member]) -> list[tuple[Member, int]]:

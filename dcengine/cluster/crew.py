@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  #: for the launcher to import Dask and to have a scheduler
+# Not ``-m``: that looks in the working directory first, and a file random.py there would be taken for Python's own.
+# Last it is searched all the same: user code may import what lies beside the notebook.
+LAUNCH = (
+    "import os, sys; sys.path[:] = [*filter(None, sys.path), os.getcwd()]; "
+    f"from {__package__}.launcher import main; main()"
+)
 STOP_SECONDS = 1.5  #: for the launcher to end everything and itself
 LINES_LIMIT = 64 * 1024  #: bytes of its complaints taken at once
 
@@ -98,7 +104,7 @@ class ProcessCrew:
     async def _spawn(self) -> asyncio.subprocess.Process:
         try:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"{__package__}.launcher"),
+                *(sys.executable, "-c", LAUNCH),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""What lives on each Dask worker: our slots there, their queues, and the way back for what they print.
+"""What lives on each Dask worker: our slots there, their queues, and what their calls say before they end.
 
 It is installed by the engine, answers over the worker's own connections, and is kept apart by engine:
-several engines may use one worker.
+several engines may use one worker. What calls say does not pass the scheduler, which would keep it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 PLUGIN = "dcengine"
 LIVE_INTERVAL = 0.05  #: seconds that live messages of one worker are gathered
-LIVE_LIMIT = 64 * 1024  #: bytes of live messages that are sent at once
+LIVE_LIMIT = 64 * 1024  #: bytes of live messages for which nobody waits for more
+ANSWER_LIMIT = 32 * 1024 * 1024  #: bytes of live messages in one answer, unless the first alone has more
 REMEMBERED = 1000  #: ended or refused units a slot remembers
 PILOT_CHECK = 0.5  #: seconds between a pilot's looks at its own task
 
@@ -48,7 +49,7 @@ def report_of_nothing(unit: Unit) -> UnitReport:
 
 
 class SlotClosed(Exception):
-    """The slot was closed under a running unit, which nobody had asked to interrupt."""
+    """The slot was closed under a running unit, which nobody had asked to stop."""
 
 
 class HostedSlot:
@@ -60,7 +61,7 @@ class HostedSlot:
         self._waiting: dict[int, asyncio.Future[bool]] = {}
         self._over: deque[int] = deque(maxlen=REMEMBERED)
         self._refused: deque[int] = deque(maxlen=REMEMBERED)
-        self._interrupted: int | None = None
+        self._unwanted: int | None = None
         self._is_closed = False
         self.idle_since = _now()
 
@@ -73,11 +74,11 @@ class HostedSlot:
         if unit.id in self._refused or not await self._turn(unit.id):
             return report_of_nothing(unit)
         try:
-            if self._interrupted == unit.id:  # in the moment between its turn and its start
+            if self._unwanted == unit.id:  # in the moment between its turn and its start
                 return report_of_nothing(unit)
             report = await self._slot.run(unit)
             self._over.append(unit.id)
-            if self._is_closed and self._interrupted != unit.id and Ending.INTERRUPTED in report.endings:
+            if self._is_closed and self._unwanted != unit.id and Ending.INTERRUPTED in report.endings:
                 raise SlotClosed
             return report
         finally:
@@ -94,11 +95,26 @@ class HostedSlot:
             turn.set_result(False)
         return True
 
-    def interrupt(self, unit: int) -> None:
+    def cancel(self, unit: int) -> None:
         """Stop *unit* if it runs, drop it if it waits."""
         if unit == self._running:
-            self._interrupted = unit
+            self._unwanted = unit
+            self._slot.cancel(unit)
+        else:
+            self.recall(unit)
+
+    def interrupt(self, unit: int) -> None:
+        """Raise KeyboardInterrupt in *unit* if it runs, drop it if it waits."""
+        if unit == self._running:
             self._slot.interrupt(unit)
+        else:
+            self.recall(unit)
+
+    def kill(self, unit: int) -> None:
+        """End *unit* with its process if it runs, drop it if it waits."""
+        if unit == self._running:
+            self._unwanted = unit
+            self._slot.kill(unit)
         else:
             self.recall(unit)
 
@@ -135,9 +151,10 @@ class Guest:
     def __init__(self, worker: Worker, engine: str) -> None:
         self._worker = worker
         self._topic = topic_of(engine)
-        self._live: list[Live] = []
+        self._live: deque[Live] = deque()
         self._live_size = 0
         self._live_timer: asyncio.TimerHandle | None = None
+        self._live_due = asyncio.Event()
         self.slots: dict[int, HostedSlot] = {}
 
     async def open(self, number: int, slot: ChildSlot | ThreadSlot, *, key: str) -> HostedSlot:
@@ -160,7 +177,7 @@ class Guest:
         self.send_live()
 
     def say(self, live: Live) -> None:
-        """Send *live* to the engine, together with what else is said in the next moment."""
+        """Let the engine hear *live*, together with what else is said in the next moment."""
         self._live.append(live)
         self._live_size += len(live.data)
         if self._live_size >= LIVE_LIMIT:
@@ -169,12 +186,25 @@ class Guest:
             self._live_timer = asyncio.get_running_loop().call_later(LIVE_INTERVAL, self.send_live)
 
     def send_live(self) -> None:
-        """Send what is gathered, without waiting for more."""
+        """Let the engine hear what is gathered, without waiting for more."""
         if self._live_timer:
             self._live_timer.cancel()
+            self._live_timer = None
         if self._live:
-            self._worker.log_event(self._topic, {"live": _encoder.encode(self._live)})
-        self._live, self._live_size, self._live_timer = [], 0, None
+            self._live_due.set()
+
+    async def listen(self) -> list[Live]:
+        """Return what was said since the last answer, once there is something."""
+        await self._live_due.wait()
+        said = [self._live.popleft()]
+        size = len(said[0].data)
+        while self._live and size + len(self._live[0].data) <= ANSWER_LIMIT:
+            said.append(self._live.popleft())
+            size += len(said[-1].data)
+        self._live_size -= size
+        if not self._live:
+            self._live_due.clear()
+        return said
 
 
 # ---- the worker ----------------------------------------------------------------------------
@@ -197,7 +227,10 @@ class Host(WorkerPlugin):
         """Called by Dask when the plug-in is added."""
         self._worker = worker
         worker.handlers["dcengine_run"] = self.run
+        worker.handlers["dcengine_listen"] = self.listen
+        worker.handlers["dcengine_cancel"] = self.cancel
         worker.handlers["dcengine_interrupt"] = self.interrupt
+        worker.handlers["dcengine_kill"] = self.kill
         worker.handlers["dcengine_recall"] = self.recall
         worker.handlers["dcengine_stop"] = self.stop
 
@@ -251,7 +284,7 @@ class Host(WorkerPlugin):
             return {"status": "no slot", "report": _encoder.encode(report_of_nothing(order))}
         try:
             report = await hosted.run(order)
-            guest.send_live()  # the engine waits for what was said before it believes the report
+            guest.send_live()  # the engine waits for all that was said before it believes the report
             return {"status": "done", "report": _encoder.encode(report)}
         except UnknownCode:
             return {"status": "unknown code"}
@@ -262,10 +295,27 @@ class Host(WorkerPlugin):
             await guest.close_slot(hosted)
             return {"status": "no slot", "report": _encoder.encode(report_of_nothing(order))}
 
-    async def interrupt(self, engine: str, slot: int, unit: int) -> bool:
+    async def listen(self, engine: str) -> bytes | None:
+        """Answer an engine that wants to hear what its calls here say."""
+        guest = self._guests.get(engine)
+        return _encoder.encode(await guest.listen()) if guest else None
+
+    async def cancel(self, engine: str, slot: int, unit: int) -> bool:
         """Answer an engine that wants a unit stopped."""
         if hosted := self._slot(engine, slot):
+            hosted.cancel(unit)
+        return True
+
+    async def interrupt(self, engine: str, slot: int, unit: int) -> bool:
+        """Answer an engine that wants KeyboardInterrupt raised in a unit."""
+        if hosted := self._slot(engine, slot):
             hosted.interrupt(unit)
+        return True
+
+    async def kill(self, engine: str, slot: int, unit: int) -> bool:
+        """Answer an engine that wants a unit ended by force."""
+        if hosted := self._slot(engine, slot):
+            hosted.kill(unit)
         return True
 
     async def recall(self, engine: str, slot: int, unit: int) -> bool:

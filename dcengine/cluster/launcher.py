@@ -1,6 +1,6 @@
 """The process that owns our scheduler and workers: forks them, watches them, ends them.
 
-``python -m dcengine.cluster.launcher`` reads one JSON line, its orders, on stdin and writes one JSON
+It reads one JSON line, its orders, on stdin and writes one JSON
 line a happening on stdout. When stdin ends, the engine is gone: everything here is killed.
 Forking after the slow import of ``distributed`` makes a new worker cost milliseconds.
 """
@@ -297,7 +297,3 @@ def main() -> NoReturn:
     configure_process()
     Launcher(_read_orders(), engine=engine, out=out).run()
     sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()

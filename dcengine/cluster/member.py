@@ -16,7 +16,7 @@ import msgspec
 from .._version import __version__
 from ..errors import InvalidTags, WorkerUnfit
 from ..jobs import Worker
-from ..runner.units import Unit, UnitReport
+from ..runner.units import Live, Unit, UnitReport
 from ..tags import parse_offer
 from .link import Link
 from .settings import Slot, WorkerGone
@@ -27,19 +27,23 @@ REACH_SECONDS = 10.0  #: a worker that this process cannot connect to by then is
 PILOT_PAUSE = 1.0  #: seconds before a pilot that ended by itself is sent again
 
 _encoder, _report_decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(UnitReport)
+_live_decoder = msgspec.msgpack.Decoder(list[Live])
 
 
 class Member:
     """A worker of the cluster from the moment it joins until it is gone."""
 
-    def __init__(self, link: Link, address: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, link: Link, address: str, *, on_change: Callable[[], None], on_live: Callable[[Live], None]
+    ) -> None:
         self.address = address
         self.worker: Worker | None = None  #: None until it was examined
         self.slots: dict[str, Slot] = {}  #: ready ones, by the key of their pilot
         self.pilots: dict[int, asyncio.Task[None]] = {}  #: by slot number
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._link = link
-        self._on_change = on_change
+        self._on_change, self._on_live = on_change, on_live
+        self._listening: asyncio.Task[None] | None = None
         self._codes: set[bytes] = set()  # digests of the functions it has
         self._keys: dict[str, int] = {}  # pilot -> slot number
 
@@ -74,11 +78,20 @@ class Member:
             problem = f"this machine cannot connect to it at {self.address}; open that address to the engine's machine"
             raise WorkerUnfit(name, problem) from error
         found = await self._link.install(self.address)
+        self._listening = asyncio.create_task(self._listen())
         resources = dict.fromkeys(answers["resources"])
         return _worker(self.address, answers, tags={**found, **resources, **offered})
 
+    async def _listen(self) -> None:
+        """Hear what our calls on the worker say, until it is gone."""
+        with suppress(WorkerGone):
+            while True:
+                for live in _live_decoder.decode(await self.ask("listen")):
+                    self._on_live(live)
+
     async def stop(self) -> None:
         """Ask the worker to end our slots."""
+        self._stop_listening()
         if self.worker and not self.worker.unfit:
             with suppress(WorkerGone):
                 await self.ask("stop")
@@ -87,9 +100,14 @@ class Member:
         """Give the worker up: everything in its hands raises `WorkerGone`."""
         if not self.gone.done():
             self.gone.set_result(None)
+        self._stop_listening()
         for pilot in self.pilots.values():
             pilot.cancel()
         self.slots.clear()
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None and self._listening is not asyncio.current_task():
+            self._listening.cancel()
 
     # ---- pilots --------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ QUIET: dict[str, Any] = {
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.work-stealing": False,
     "distributed.scheduler.idle-timeout": None,
-    "distributed.admin.low-level-log-length": 100,  # events kept per topic; live output passes through them
+    "distributed.admin.low-level-log-length": 100,  # events kept per topic
     "distributed.admin.system-monitor.disk": False,
 }  #: Dask settings of processes that only hold our own scheduler or worker
 

@@ -65,7 +65,7 @@ class Batches(Tasks):
         if batch is not None:
             batch.is_cancelling = True
             await self._cancel_items(batch, batch.take_all())
-            self._interrupt(lambda running: isinstance(running.work, Chunk) and running.work.batch == id)
+            self._cancel_running(lambda running: isinstance(running.work, Chunk) and running.work.batch == id)
             for state in (State.QUEUED, State.WAITING, State.LEASED):
                 for task in await self._store.reads.tasks(state, batch=id):
                     await self.cancel(task.job)
@@ -195,7 +195,7 @@ class Batches(Tasks):
             await self._cancel_items(batch, [(index, 1)])
             return
         batch.unwanted.add(index)
-        self._interrupt(
+        self._cancel_running(
             lambda running: (
                 isinstance(running.work, Chunk)
                 and running.work.batch == batch.info.id

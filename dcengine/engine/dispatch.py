@@ -140,7 +140,7 @@ class Dispatch(Questions):
         self._running[unit.id] = self._on[slot][unit.id] = running
         self._hungry.set()  # there may be room for more behind it
         if self._is_unwanted(work):  # cancelled on its way here, when there was nothing to interrupt
-            self._interrupt(lambda other: other is running)
+            self._cancel_running(lambda other: other is running)
         try:
             report = await self._cluster.run(unit, slot)
             await self._hear_out(running, report.lines)
@@ -168,7 +168,7 @@ class Dispatch(Questions):
         job = work.job if isinstance(work, Task) else work.first_job + live.item
         self._transcripts.hear(job, live.kind, live.data)
         running.lines += 1
-        self._bus.publish(("unit", live.unit), ("job", job))
+        self._bus.publish(("unit", live.unit))
 
     def _on_change(self) -> None:
         for slot in self._on.keys() - set(self._cluster.slots):
@@ -217,11 +217,11 @@ class Dispatch(Questions):
                 if running.since < late:
                     self._own(self._cluster.recall(running.unit, slot))
 
-    def _interrupt(self, is_meant: Callable[[Running], bool]) -> None:
+    def _cancel_running(self, is_meant: Callable[[Running], bool]) -> None:
         """Have the running work that *is_meant* stopped, without waiting for it: a worker may be slow to answer."""
         for running in self._running.values():
             if is_meant(running):
-                self._own(self._cluster.interrupt(running.unit, running.slot))
+                self._own(self._cluster.cancel(running.unit, running.slot))
 
     def _write(self, operation: Operation) -> Coroutine[Any, Any, Any]:
         """Hand in at once what the engine itself has to say; await its result. A full disk is asked again and again."""

@@ -1,7 +1,8 @@
 """The engine as a whole: start, resume, stop.
 
 It is built in layers, each a module: `questions` (what can be asked), `dispatch` (from what waits to the
-slots), `tasks` (the life of a task: read `Tasks.run` first), `batches` (many calls under one handle).
+slots), `tasks` (the life of a task: read `Tasks.run` first), `batches` (many calls under one handle), `projects`
+(jobs that travel through stages).
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from ..events import Kind
 from ..jobs import State, Task
 from ..store import now
 from ..store.moving import Move
-from .batches import Batches
 from .outcomes import Outcome, after_vanishing
+from .projects import Projects
 
 
-class Engine(Batches):
+class Engine(Projects):
     """A job engine over one file, in one asyncio loop; implements `verbs.Verbs`."""
 
     async def start(self) -> int:
@@ -38,10 +39,12 @@ class Engine(Batches):
 
     async def _recover(self) -> int:
         """Queue what an ended engine had leased, and learn what waits."""
+        await self._load_projects()
         for task in await self._store.reads.tasks(State.LEASED):
             outcome = after_vanishing(task, "the engine before this one")
             move = Move(task, outcome.task, Kind.RECOVERED, now(), output=outcome.output, reason=outcome.reason)
             await self._store.apply(move)
+            self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
         for stage, need, expression, priority, n in await self._store.reads.queued():
             self._feed.tasks(stage, need, expression).add(priority, n)
         await self._reopen_batches()

@@ -173,6 +173,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.batches: dict[int, OpenBatch] = {}
+        self.paused: set[int] = set()  #: stages whose tasks are not handed out
         self._tasks: dict[tuple[int, str], TaskSource] = {}
         self._paces: dict[bytes, Pace] = {}
         self._turn = 0
@@ -183,6 +184,14 @@ class Feed:
         if source is None:
             source = self._tasks[stage, tags] = TaskSource(stage, need, tags)
         return source
+
+    def recount(self, stages: set[int], queued: list[tuple[int, int, str, int, int]]) -> None:
+        """Forget what was known to wait at *stages*; *queued* lists (stage, need, tags, priority, n) of tasks."""
+        for source in self._tasks.values():
+            if source.stage in stages:
+                source.clear()
+        for stage, need, expression, priority, n in queued:
+            self.tasks(stage, need, expression).add(priority, n)
 
     def known(self, stage: int, tags: str) -> TaskSource | None:
         """Return the source of tasks of *stage* that need *tags*, None where there has been no such task yet."""
@@ -203,7 +212,8 @@ class Feed:
 
     def sources(self) -> list[TaskSource | OpenBatch]:
         """Return the sources with something waiting."""
-        both: list[TaskSource | OpenBatch] = [*self._tasks.values(), *self.batches.values()]
+        tasks = (source for source in self._tasks.values() if source.stage not in self.paused)
+        both: list[TaskSource | OpenBatch] = [*tasks, *self.batches.values()]
         return [source for source in both if source.priority is not None]
 
     def choose(self, worker: Worker) -> TaskSource | OpenBatch | None:

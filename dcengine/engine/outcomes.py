@@ -9,7 +9,7 @@ import msgspec
 from ..codec import Failure, failure_from, pack_failure, unpack_failure
 from ..errors import JobCancelled, TaskCrashed, WorkerVanished
 from ..events import Kind
-from ..jobs import CRASH_LIMIT, VANISHED_LIMIT, State, Task
+from ..jobs import CRASH_LIMIT, VANISHED_LIMIT, Stage, State, Task
 from ..runner.units import Ending
 
 BACK_OFF_BASE = 0.1  #: seconds before the second run, at most
@@ -24,14 +24,30 @@ class Outcome(msgspec.Struct, frozen=True):
     output: bytes | None = None  #: a packed result or failure, once it is final
     delay: float = 0.0  #: seconds before it may run again, while it waits
     reason: str | None = None
+    opens: Stage | None = None  #: where its job goes on
 
 
-def after_run(task: Task, ending: Ending, value: bytes, *, unwanted: bool) -> Outcome:
-    """Return what becomes of leased *task*; *unwanted* means somebody cancelled it meanwhile."""
-    if ending is Ending.SUCCEEDED:
-        return Outcome(task.to(State.SUCCEEDED), Kind.SUCCEEDED, value)
-    if unwanted:
+def after_run(
+    task: Task,
+    ending: Ending,
+    value: bytes,
+    *,
+    unwanted: bool,
+    interrupted: bool = False,
+    following: Stage | None = None,
+) -> Outcome:
+    """Return what becomes of leased *task*.
+
+    *unwanted* means that somebody cancelled it meanwhile, *interrupted* that somebody interrupted it: whatever
+    comes of that, there is no further run. *following* is the stage where the job goes on if it succeeded; one
+    that was cancelled does not, though it has come to the end of this stage.
+    """
+    if ending is Ending.SUCCEEDED and not (unwanted and following is not None):
+        return Outcome(task.to(State.SUCCEEDED), Kind.SUCCEEDED, value, opens=following)
+    if unwanted or (interrupted and not value):
         return cancelled(task)
+    if interrupted:
+        return failed(task, unpack_failure(value))
     if ending is Ending.CRASHED:
         return _after_crash(task, unpack_failure(value))
     if ending in (Ending.RAISED, Ending.TIMED_OUT):

@@ -24,14 +24,17 @@ from ..store import Store
 from ..verbs import (
     BatchStatus,
     EngineStatus,
+    FailedItem,
     JobResult,
     JobStatus,
     JoinTicket,
     LeaderboardRow,
     Report,
+    Transcript,
     WorkerStatus,
 )
 from .feeding import Feed, OpenBatch, fits, nearest
+from .stages import Stages
 from .transcripts import Transcripts
 
 ENDS_LIMIT = 32 << 20  #: bytes of recent results kept in memory for those who wait for them
@@ -89,12 +92,13 @@ class Questions(ABC):
             on_live=self._on_live,
         )
         self._feed = Feed()
+        self._stages = Stages()
         self._bus = Bus()
         self._ends = Ends()
         self._open: set[int] = set()  #: jobs known to be open, so that nobody reads to find out
         self._running: dict[int, Running] = {}
         self._is_closing = False
-        self._transcripts = Transcripts(self._store)
+        self._transcripts = Transcripts(self._store, lambda job: self._bus.publish(("job", job)))
         self._started = time.time()
 
     @abstractmethod
@@ -157,6 +161,25 @@ class Questions(ABC):
             await self._store.reads.job(id)  # raises for an unknown id
         return text
 
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        """Return what was said in job *id* after line *after*; wait for the first line, or the end."""
+        deadline = time.monotonic() + wait
+        while True:
+            news = self._bus.news(("job", id))
+            has_ended = await self._has_ended(id)  # before the lines are read, so that none can come after them
+            lines, is_all = await self._store.reads.lines(id, after=after)
+            left = deadline - time.monotonic()
+            if lines or has_ended or left <= 0 or self._is_closing:
+                news.cancel()
+                return Transcript(lines, has_ended and is_all)
+            await asyncio.wait([news], timeout=left)
+
+    async def _has_ended(self, id: int) -> bool:
+        """Tell whether job *id* has ended; raises `NotFound`."""
+        if self._ends.get(id) is not None:
+            return True
+        return id not in self._open and (await self._store.reads.job(id)).is_final
+
     async def why(self, id: int) -> str:
         """Return why job *id* is not running, or that it is."""
         status = await self.job(id)
@@ -176,6 +199,8 @@ class Questions(ABC):
         return f"job {status.id} waits{when} before its next try, after {status.errors} error(s)"
 
     async def _why_queued(self, status: JobStatus) -> str:
+        if self._stages.is_paused(status.project):
+            return f"job {status.id} waits because project {status.project!r} is paused; run() lets it go on"
         workers = list(self._cluster.workers.values())
         fitting = [worker.name for worker in workers if fits(status.tags, worker)]
         if not fitting:
@@ -232,6 +257,11 @@ class Questions(ABC):
                 return found or await self._last_reports(id, after)
             await asyncio.wait([news], timeout=left)
 
+    async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
+        """Return the first failed items of batch *id*, in order of their items."""
+        await self._store.reads.batch(id)  # raises for an unknown id
+        return await self._store.reads.failures(id, limit=max(1, min(limit, 1000)))
+
     async def _last_reports(self, id: int, after: int) -> list[Report]:
         """Look once more: the batch may have ended between the look and the question whether it had."""
         await self._store.reads.batch(id)  # raises for an unknown id
@@ -243,7 +273,7 @@ class Questions(ABC):
         """Return every worker, those that cannot be used included, once those that must come have joined."""
         expected = 1 if self._settings.is_foreign else self._settings.workers
         await self._joined(is_enough=lambda: len(self._cluster.workers) >= expected)
-        return [self._worker_status(worker) for worker in self._cluster.workers.values()]
+        return [self._worker_status(worker) for _, worker in sorted(self._cluster.workers.items())]
 
     def _worker_status(self, worker: Worker) -> WorkerStatus:
         slots = [slot for slot in self._cluster.slots if slot.worker.name == worker.name]

@@ -12,7 +12,7 @@ import msgspec
 from ..cluster import ClusterSettings, Slot, WorkerGone
 from ..codec import failure_from, pack, unpack
 from ..errors import DcengineError, NoMatchingWorker, StaleLease
-from ..jobs import Chunk, State, Task
+from ..jobs import Chunk, Stage, State, Task
 from ..runner.units import Ending, Unit
 from ..store import now
 from ..store.moving import Move
@@ -21,6 +21,7 @@ from ..verbs import Function, JobResult, JobStatus, Options, Submission
 from .dispatch import Dispatch
 from .feeding import fits
 from .outcomes import Outcome, after_run, after_vanishing, cancelled, failed
+from .questions import Running
 from .submissions import CALL, FUNCTIONS, check, check_size
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Tasks(Dispatch):
         super().__init__(db, settings)
         self._functions: dict[bytes, Function] = {}
         self._unwanted: set[int] = set()  #: jobs cancelled while they ran
+        self._interrupted: set[int] = set()  #: jobs interrupted while they ran
 
     @abstractmethod
     async def _unit_of_chunk(self, chunk: Chunk) -> Unit:
@@ -60,7 +62,11 @@ class Tasks(Dispatch):
             await self._move(task, failed(task, failure_from(error)), slot)
         else:
             ending, (value,) = Ending(report.endings[0]), unpack(report.values)
-            await self._move(task, after_run(task, ending, value, unwanted=task.job in self._unwanted), slot)
+            outcome = after_run(
+                task, ending, value, unwanted=task.job in self._unwanted, interrupted=task.job in self._interrupted,
+                following=self._stages.after(task.stage),
+            )  # fmt: skip
+            await self._move(task, outcome, slot)
 
     async def _move(self, before: Task, outcome: Outcome, slot: Slot | None = None) -> None:
         """Store what became of a task, then tell those who wait; a move from where it no longer is, is dropped."""
@@ -69,6 +75,9 @@ class Tasks(Dispatch):
             move.worker, move.contributor = slot.worker.name, slot.worker.contributor
         if outcome.task.state is State.WAITING:
             move.not_before = now() + int(outcome.delay * 1_000_000)
+        if outcome.opens is not None:
+            move.opens = outcome.opens
+            await self._transcripts.end(range(before.job, before.job + 1))  # the next stage starts its progress anew
         try:
             await self._write(move)
         except StaleLease as stale:
@@ -79,10 +88,15 @@ class Tasks(Dispatch):
     async def _moved(self, outcome: Outcome) -> None:
         """Draw the consequences of a stored move."""
         task = outcome.task
+        if not task.state.is_final and outcome.reason:
+            self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
         logger.info("job %d: %s%s", task.job, task.state.name.lower(), f" ({outcome.reason})" if outcome.reason else "")
-        if task.state.is_final:
+        if outcome.opens is not None:
+            self._go_on(task, self._stages.now(outcome.opens))
+        elif task.state.is_final:
             self._open.discard(task.job)
             self._unwanted.discard(task.job)
+            self._interrupted.discard(task.job)
             self._ends.keep(task.job, JobResult(task.state.name.lower(), outcome.output or b""))
             await self._transcripts.end(range(task.job, task.job + 1))
             if task.batch is not None:
@@ -93,7 +107,17 @@ class Tasks(Dispatch):
             self._hungry.set()
         elif task.state is State.WAITING:
             self._own(self._wake_after(outcome.delay))
-        self._bus.publish(("job", task.job), ("batch", task.batch))
+        self._bus.publish(("job", task.job), ("batch", task.batch), ("project", self._stages.project_of(task.stage)))
+
+    def _go_on(self, done: Task, stage: Stage) -> None:
+        """Take note that the job of the *done* task waits at its next stage."""
+        self._interrupted.discard(done.job)
+        if done.job in self._unwanted:  # cancelled while its output was on the way into the file
+            self._unwanted.discard(done.job)
+            self._own(self.cancel(done.job))
+        else:
+            self._feed.tasks(stage.id, stage.need, stage.tags).add(done.priority)
+            self._hungry.set()
 
     async def _wake_after(self, delay: float) -> None:
         await asyncio.sleep(delay + 0.001)
@@ -105,7 +129,7 @@ class Tasks(Dispatch):
         function = await self._function(work.function)
         return Unit(
             id=next(self._units), function=function.digest, name=function.name, code=function.code,
-            items=pack([work.input]), count=1, timeout=work.timeout,
+            items=pack([work.input]), count=1, timeout=work.timeout, takes_value=work.stage != CALL,
         )  # fmt: skip
 
     async def _function(self, digest: bytes) -> Function:
@@ -199,13 +223,35 @@ class Tasks(Dispatch):
                 await self._cancel_item(id)
             elif task.state is State.LEASED:
                 self._unwanted.add(id)
-                self._interrupt(lambda running: isinstance(running.work, Task) and running.work.job == id)
+                self._cancel_running(lambda running: isinstance(running.work, Task) and running.work.job == id)
             else:
                 await self._move(task, cancelled(task))  # refused if it was leased just now: looked at again
             status = await self.job(id)
         if status.is_final:  # perhaps it ended by itself meanwhile: its next life must not be cancelled for that
             self._unwanted.discard(id)
         return status
+
+    async def interrupt(self, id: int) -> JobStatus:
+        """Raise KeyboardInterrupt in the code of job *id*, which may catch it; cancel a job whose code does not run."""
+        running = self._run_of(id)
+        if running is None:
+            return await self.cancel(id)
+        self._interrupted.add(id)
+        await self._cluster.interrupt(running.unit, running.slot)
+        return await self.job(id)
+
+    async def kill(self, id: int) -> JobStatus:
+        """Cancel job *id*; if its code runs, end the process at once."""
+        running = self._run_of(id)
+        if running is not None:
+            self._unwanted.add(id)
+            await self._cluster.kill(running.unit, running.slot)
+        return await self.cancel(id)
+
+    def _run_of(self, job: int) -> Running | None:
+        """Return the run of a single *job*; items of a batch have none of their own."""
+        runs = (run for run in self._running.values() if isinstance(run.work, Task) and run.work.job == job)
+        return next(runs, None)
 
     def _is_unwanted(self, work: Task | Chunk) -> bool:
         return work.job in self._unwanted if isinstance(work, Task) else self._is_chunk_unwanted(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,41 +14,44 @@ from ..verbs import Progress
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_LIMIT = 4 << 20  #: characters kept per job; what comes after is counted, not kept
-
-
-def _note_loss(written: asyncio.Future[object]) -> None:
-    if not written.cancelled() and written.exception() is not None:
-        logger.error("output was lost: %s", written.exception())
+OUTPUT_LIMIT = 256 << 20  #: bytes of one job's lines that are kept, over all its runs
 
 
 class Transcripts:
-    """Keeps what each job prints, and the last it said of its progress."""
+    """Keeps what each job says, and the last of its progress; *on_stored* is called with a job that said more."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, on_stored: Callable[[int], None]) -> None:
+        self._store, self._on_stored = store, on_stored
         self._progress: dict[int, Progress] = {}
         self._unsaved: set[int] = set()
         self._sizes: dict[int, int] = {}
         self._last_number = 0
 
     def hear(self, job: int, kind: str, data: bytes) -> None:
-        """Take in one live message of *job*: ``stdout``, ``stderr`` or ``progress``."""
+        """Take in one live message of *job*, or a ``note`` of the engine's own."""
         if kind == "progress":
             self._progress[job] = msgspec.msgpack.decode(data, type=Progress)
             self._unsaved.add(job)
             return
         size = self._sizes.get(job, 0)
-        self._sizes[job] = size + len(data)
         if size > OUTPUT_LIMIT:
             return
-        text = data.decode("utf-8", "replace")
+        self._sizes[job] = size + len(data)
         if size + len(data) > OUTPUT_LIMIT:
-            text += f"\n... output above {OUTPUT_LIMIT >> 20} MiB is not kept ...\n"
+            kind, data = "note", f"what it says above {OUTPUT_LIMIT >> 20} MiB is not kept".encode()
         # Larger than any number before it, also of an earlier run and an earlier engine.
         self._last_number = max(self._last_number + 1, now())
-        written = self._store.apply(AddOutput([(job, self._last_number, kind, text)]))
-        written.add_done_callback(_note_loss)
+        line = AddOutput([(job, self._last_number, kind, data.decode("utf-8", "replace"))])
+        self._store.apply(line).add_done_callback(lambda written: self._stored(job, written))
+
+    def note(self, job: int, text: str) -> None:
+        """Add a line of the engine's own to what *job* says."""
+        self.hear(job, "note", text.encode(errors="backslashreplace"))
+
+    def _stored(self, job: int, written: asyncio.Future[object]) -> None:
+        if not written.cancelled() and written.exception() is not None:
+            logger.error("output was lost: %s", written.exception())
+        self._on_stored(job)
 
     def progress(self, job: int) -> Progress | None:
         """Return the last that *job* said of its progress in this engine's life."""

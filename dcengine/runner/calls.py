@@ -127,7 +127,7 @@ class Calls:
         function = self._function
         if function is None:
             function = self._function = self._functions.load(self._unit.function, self._code)
-        args, kwargs = loads(packed)
+        args, kwargs = ((loads(packed),), {}) if self._unit.takes_value else loads(packed)
         return dumps(function(*args, **kwargs), what=self._result_name)
 
     def _ending_of(self, error: BaseException) -> tuple[Ending, bytes]:

@@ -43,7 +43,7 @@ class OutOfTime(KeyboardInterrupt):
 
 
 class SignalGate(Gate):
-    """Turns SIGINT and SIGALRM into exceptions, only while user code runs, and at most once per call.
+    """Turns SIGINT and SIGALRM into exceptions, only while user code runs; one that ends the call comes once.
 
     Used as a context manager it is a shield: a signal in there waits for its end, so that no
     message to the slot is cut in two.
@@ -76,6 +76,7 @@ class SignalGate(Gate):
         if timeout is not None:
             self._journal.began = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, max(timeout, 1e-6))
+        self._raise_interrupt()
 
     def close(self) -> None:
         self._is_open = False
@@ -90,6 +91,13 @@ class SignalGate(Gate):
         if self._journal.is_asked:  # else it was meant for a unit that has ended
             self.is_asked = True
             self._raise(Interrupted())
+        else:
+            self._raise_interrupt()
+
+    def _raise_interrupt(self) -> None:
+        """Raise the KeyboardInterrupt that somebody asked for, if so; before the call begins it is kept for that."""
+        if self._is_open and self._journal.take_interrupt():
+            self._raise(KeyboardInterrupt())
 
     def _on_alarm(self, number: int, where: FrameType | None) -> None:
         if self._is_open and self._timeout is not None:
@@ -102,7 +110,8 @@ class SignalGate(Gate):
         if self._shields:
             self._waiting = error
             return
-        self._is_open = False
+        # Code may catch a plain KeyboardInterrupt and go on; the others are the end of the call.
+        self._is_open = type(error) is KeyboardInterrupt
         raise error
 
     def __enter__(self) -> None:

@@ -20,14 +20,15 @@ TEXT = struct.Struct("<BQ")  #: stream (0 stdout, 1 stderr), size of the text th
 
 # Indexes of the 8-byte numbers at the start of the memory.
 SEQUENCE = 0  #: written by the slot: which of its units the child runs
-ASKED = 1  #: written by the slot: which unit is to be interrupted
+ASKED = 1  #: written by the slot: which unit is to stop
 SIGNALS = 7  #: written by the slot: how many SIGINTs it has sent
 FIRST = 2  #: index of the call that the first record is about
 USED = 3  #: bytes of records that count
 BEGAN = 4  #: when the current call began: a float, of the clock that all processes share
 SAID = 5  #: live messages that the child has sent in this unit
 TEXT_USED = 6  #: bytes of text that count: printed, not yet sent
-NUMBERS = 8
+INTERRUPTED = 8  #: written by the slot: in which unit to raise KeyboardInterrupt; by the child: 0 once it has
+NUMBERS = 9
 
 RECORDS_AT = 4096
 RECORDS_END = RECORDS_AT + 64 * 1024
@@ -84,6 +85,22 @@ class Journal:
     def is_asked(self) -> bool:
         """Whether the unit that runs is to be interrupted."""
         return self._numbers[ASKED] == self._numbers[SEQUENCE]
+
+    def expect_interrupt(self, sequence: int) -> None:
+        """Say that KeyboardInterrupt is to be raised in that unit, as soon as its code begins."""
+        self._numbers[INTERRUPTED] = sequence
+
+    def ask_to_interrupt(self, sequence: int) -> None:
+        """Say that the coming SIGINT is to be a KeyboardInterrupt in that unit, which may go on after it."""
+        self._numbers[INTERRUPTED] = sequence
+        self._numbers[SIGNALS] += 1
+
+    def take_interrupt(self) -> bool:
+        """Tell whether KeyboardInterrupt is to be raised in the unit that runs; it is told once."""
+        is_due = self._numbers[INTERRUPTED] == self._numbers[SEQUENCE]
+        if is_due:
+            self._numbers[INTERRUPTED] = 0
+        return is_due
 
     @property
     def signals(self) -> int:

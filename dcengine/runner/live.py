@@ -14,13 +14,19 @@ from typing import Any
 
 import msgspec
 
+from ..errors import PayloadTooLarge
 from ..verbs import Progress
 from .units import Live
 
 INTERVAL = 0.05  #: seconds that text may wait for more text
 LIMIT = 64 * 1024  #: bytes of text that are sent at once
 PROGRESS_INTERVAL = 0.1  #: seconds between two progress messages of one call
+TEXT_LIMIT = 16 << 20  #: bytes of text that one call may print; what comes after is left out
+SHOW_LIMIT = 32 << 20  #: bytes of one rich message
 STREAMS = ("stdout", "stderr")
+RICH = ("display", "update", "clear", "result", "error")  #: kinds of messages that are not text
+KINDS = (*STREAMS, *RICH)
+LEFT_OUT = f"\n... what was printed after the first {TEXT_LIMIT >> 20} MiB is left out ...\n".encode()
 
 
 class LiveChannel:
@@ -48,8 +54,9 @@ class LiveChannel:
         self._is_sending = False
         self._unit = 0
         self._number = 0
-        self._text: list[tuple[int, bytes]] = []
+        self._waiting: list[tuple[int, bytes]] = []  #: index in `KINDS` and content
         self._size = 0
+        self._printed = 0
         self._progress: Progress | None = None
         self._progress_at = 0.0
         self._ticks = threading.Event()
@@ -60,6 +67,7 @@ class LiveChannel:
         """Open the channel for *unit*."""
         with self._lock:
             self._unit, self._number, self.item = unit, 0, 0
+            self._printed = 0
             self.is_active = True
 
     def end(self) -> int:
@@ -71,25 +79,41 @@ class LiveChannel:
 
     def end_item(self) -> None:
         """Send what the call still has to say."""
-        if self._text or self._progress:
+        if self._waiting or self._progress:
             self.flush(all_progress=True)
         self._progress_at = 0.0
+        self._printed = 0
 
     def write(self, stream: int, data: bytes) -> None:
         """Take text that was printed on *stream*."""
         if not data:
             return
         with self._shield, self._lock:
-            if not self.is_active:
+            if not self.is_active or self._printed > TEXT_LIMIT:
                 return
-            self._text.append((stream, data))
+            self._printed += len(data)
+            if self._printed > TEXT_LIMIT:
+                data = data[: TEXT_LIMIT - self._printed] + LEFT_OUT
+            self._waiting.append((stream, data))
             self._size += len(data)
             if self._noted is not None:
                 self._noted(stream, data)
             if self._size >= LIMIT:
-                self._send_text()
-            elif len(self._text) == 1:
+                self._send_waiting()
+            elif len(self._waiting) == 1:
                 self._tick_later()
+
+    def show(self, kind: str, data: bytes) -> None:
+        """Send the rich message *data*, JSON in UTF-8, at once, after the text that waits.
+
+        *kind* is one of `RICH`. Raises `PayloadTooLarge` above `SHOW_LIMIT`.
+        """
+        if len(data) > SHOW_LIMIT:
+            raise PayloadTooLarge(f"what the call shows ({kind})", len(data), SHOW_LIMIT)
+        with self._shield, self._lock:
+            if self.is_active:
+                self._waiting.append((KINDS.index(kind), data))
+                self._send_waiting()
 
     def progress(self, progress: Progress) -> None:
         """Take *progress*; the newest one is sent, at most one each `PROGRESS_INTERVAL`."""
@@ -98,7 +122,7 @@ class LiveChannel:
                 return
             self._progress = progress
             if time.monotonic() - self._progress_at >= PROGRESS_INTERVAL:
-                self._send_text()
+                self._send_waiting()
                 self._send_progress()
             else:
                 self._tick_later()
@@ -108,17 +132,18 @@ class LiveChannel:
         with self._shield, self._lock:
             if not self.is_active or self._is_sending:
                 return
-            self._send_text()
+            self._send_waiting()
             if all_progress or time.monotonic() - self._progress_at >= PROGRESS_INTERVAL:
                 self._send_progress()
 
-    def _send_text(self) -> None:
-        if not self._text or self._is_sending:
-            return
-        text, self._text, self._size = self._text, [], 0
+    def _send_waiting(self) -> None:
+        if self._is_sending:
+            return  # a signal handler prints in the middle of a message; who sends that one goes on with this
         self._is_sending = True
-        for stream, data in self._pieces(text):
-            self._send(STREAMS[stream], data)
+        while self._waiting:
+            waiting, self._waiting, self._size = self._waiting, [], 0
+            for kind, data in self._pieces(waiting):
+                self._send(KINDS[kind], data)
         self._is_sending = False
         if self._sent is not None:
             self._sent(self._number)
@@ -136,9 +161,12 @@ class LiveChannel:
         self._number += 1
         self._emit(Live(unit=self._unit, number=self._number, item=self.item, kind=kind, data=data))
 
-    def _pieces(self, text: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-        """Yield *text* as valid UTF-8, neighbours of one stream joined, long pieces cut."""
-        for stream, data in joined(text):
+    def _pieces(self, waiting: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """Yield what waits, text as valid UTF-8, neighbours of one stream joined, long pieces cut."""
+        for stream, data in joined(waiting):
+            if stream >= len(STREAMS):
+                yield stream, data
+                continue
             decoded = self._decoders[stream].decode(data)
             for start in range(0, len(decoded), LIMIT // 4):  # a character takes at most 4 bytes
                 yield stream, decoded[start : start + LIMIT // 4].encode()
@@ -161,10 +189,13 @@ class LiveChannel:
                 self._ticks.set()
 
 
-def joined(text: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """Yield *text* with neighbours of one stream joined."""
-    for stream, pieces in itertools.groupby(text, key=itemgetter(0)):
-        yield stream, b"".join(data for _, data in pieces)
+def joined(waiting: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Yield *waiting* with neighbours of one stream joined; rich messages stay apart."""
+    for kind, pieces in itertools.groupby(waiting, key=itemgetter(0)):
+        if kind < len(STREAMS):
+            yield kind, b"".join(data for _, data in pieces)
+        else:
+            yield from pieces
 
 
 # ---- whose output is this? -----------------------------------------------------------------

@@ -41,8 +41,9 @@ class Turn:
     started: float = 0.0
     parts: list[UnitReport] = field(default_factory=list)
     lines: int = 0  #: live messages heard
+    is_cancelled: bool = False
     is_interrupted: bool = False
-    killed_for: Literal["", "interrupt", "time-out"] = ""
+    killed_for: Literal["", "cancel", "time-out"] = ""
     overdue: float = 0.0  #: when the call began for which the child was killed
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
@@ -73,7 +74,7 @@ class ChildSlot:
         turn = self._turn = Turn(unit, code, asyncio.get_running_loop().create_future())
         try:
             child = await self._ready_child()
-            if turn.is_interrupted:
+            if turn.is_cancelled:
                 return padded([], unit)
             self._begin(turn, child)
             return await turn.report
@@ -86,23 +87,40 @@ class ChildSlot:
             for timer in turn.timers:
                 timer.cancel()
 
-    def interrupt(self, unit_id: int) -> None:
+    def cancel(self, unit_id: int) -> None:
         """Interrupt *unit_id* if it runs here; its child is killed if that does not end it within its grace."""
         turn = self._turn
-        if turn is None or turn.unit.id != unit_id or turn.is_interrupted:
+        if turn is None or turn.unit.id != unit_id or turn.is_cancelled:
             return
-        turn.is_interrupted = True
+        turn.is_cancelled = True
         if turn.sequence and self._child is not None:
             self._child.journal.ask_to_stop(turn.sequence)
             self._child.signal(signal.SIGINT)
-            self._later(turn, turn.unit.grace, lambda: self._kill(turn, "interrupt"))
+            self._later(turn, turn.unit.grace, lambda: self._kill(turn, "cancel"))
+
+    def interrupt(self, unit_id: int) -> None:
+        """Raise KeyboardInterrupt in the call of *unit_id* that runs here; the code may catch it and go on."""
+        turn = self._turn
+        if turn is None or turn.unit.id != unit_id:
+            return
+        turn.is_interrupted = True
+        if turn.sequence and self._child is not None:
+            self._child.journal.ask_to_interrupt(turn.sequence)
+            self._child.signal(signal.SIGINT)
+
+    def kill(self, unit_id: int) -> None:
+        """End *unit_id* with its child at once, if it runs here."""
+        turn = self._turn
+        if turn is not None and turn.unit.id == unit_id:
+            turn.is_cancelled = True
+            self._kill(turn, "cancel")
 
     async def close(self) -> None:
         """End the child, and the unit with it; when this returns the child is gone."""
         self._is_closed = True
         if self._turn is not None:
-            self._turn.is_interrupted = True
-            self._turn.killed_for = "interrupt"
+            self._turn.is_cancelled = True
+            self._turn.killed_for = "cancel"
         if self._spawning is not None:
             await asyncio.gather(self._spawning, return_exceptions=True)
         if self._child is not None:
@@ -151,7 +169,7 @@ class ChildSlot:
         if not self._is_closed:
             self._spawn_soon()
 
-    def _kill(self, turn: Turn, reason: Literal["interrupt", "time-out"]) -> None:
+    def _kill(self, turn: Turn, reason: Literal["cancel", "time-out"]) -> None:
         if self._turn is turn and not turn.report.done() and self._child is not None:
             turn.killed_for = reason
             turn.overdue = self._child.journal.began
@@ -163,6 +181,8 @@ class ChildSlot:
         self._last_sequence += 1
         turn.sequence, turn.started = self._last_sequence, time.monotonic()
         child.journal.begin_unit(turn.sequence, turn.started)
+        if turn.is_interrupted:
+            child.journal.expect_interrupt(turn.sequence)
         child.send(Kind.UNIT, _encoder.encode(msgspec.structs.replace(turn.unit, code=None)))
         if turn.unit.timeout is not None:
             self._watch(turn, child, turn.unit.timeout + turn.unit.grace)
@@ -222,7 +242,7 @@ class ChildSlot:
 
     def _ending(self, turn: Turn, child: ChildProcess, status: int) -> tuple[Ending, bytes]:
         """Return how the call ended during which the child did."""
-        if turn.killed_for == "interrupt":
+        if turn.killed_for == "cancel":
             return Ending.INTERRUPTED, b""
         if turn.killed_for == "time-out":
             if child.journal.began != turn.overdue:

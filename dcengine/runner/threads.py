@@ -33,7 +33,7 @@ class ThreadTurn:
 class ThreadSlot:
     """Runs units in a thread, one at a time; the same surface as `ChildSlot`.
 
-    A running call cannot be stopped: interrupt and time-out take effect when it ends.
+    A running call cannot be stopped: cancel, interrupt, kill and time-out take effect when it ends.
     A crash takes this process along.
     """
 
@@ -69,10 +69,12 @@ class ThreadSlot:
         finally:
             self._turn = None
 
-    def interrupt(self, unit_id: int) -> None:
+    def cancel(self, unit_id: int) -> None:
         """Let *unit_id* end after the call that runs."""
         if self._turn is not None and self._turn.unit.id == unit_id:
             self._turn.gate.is_asked = True
+
+    interrupt = kill = cancel  # a thread knows no more forceful way
 
     async def close(self) -> None:
         """Report the running unit as interrupted and let go of the thread, which ends after the running call."""

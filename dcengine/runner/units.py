@@ -18,6 +18,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     count: int
     timeout: float | None = None  #: seconds one call may take
     grace: float = 1.0  #: seconds between the interrupt and the kill
+    takes_value: bool = False  #: items are single values, not ``(args, kwargs)``
 
 
 class Ending(IntEnum):
@@ -46,5 +47,5 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     unit: int
     number: int  #: 1, 2, 3 ... within the unit
     item: int  #: index of the call within the unit
-    kind: str  #: stdout, stderr, progress
-    data: bytes  #: UTF-8 text; for progress, msgpack of `verbs.Progress`
+    kind: str  #: stdout, stderr, progress, or one of `live.RICH`
+    data: bytes  #: UTF-8 text; for progress, msgpack of `verbs.Progress`; for rich kinds JSON

@@ -35,6 +35,11 @@ async def reports(request: web.Request) -> web.Response:
     return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
 
 
+async def failures(request: web.Request) -> web.Response:
+    limit = number(request, "limit", least=1, most=1000) or 20
+    return json_answer(await request.app[VERBS].failures(id_in(request, "batch"), limit=limit))
+
+
 async def cancel(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].cancel_batch(id_in(request, "batch")))
 

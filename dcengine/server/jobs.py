@@ -11,7 +11,7 @@ from ..client import STATE_HEADER
 from ..errors import InvalidOption
 from ..jobs import JobState
 from ..verbs import Function, Submission
-from .answers import VERBS, decoded, id_in, json_answer, page, text_answer, waiting_time
+from .answers import VERBS, decoded, id_in, json_answer, number, page, text_answer, waiting_time
 
 _decoder = msgspec.msgpack.Decoder(Submission)
 
@@ -57,8 +57,21 @@ async def output(request: web.Request) -> web.Response:
     return text_answer(await request.app[VERBS].output(id_in(request, "job")))
 
 
+async def transcript(request: web.Request) -> web.Response:
+    id, after = id_in(request, "job"), number(request, "after") or 0
+    return json_answer(await request.app[VERBS].transcript(id, after=after, wait=waiting_time(request)))
+
+
 async def why(request: web.Request) -> web.Response:
     return text_answer(await request.app[VERBS].why(id_in(request, "job")))
+
+
+async def interrupt(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].interrupt(id_in(request, "job")))
+
+
+async def kill(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].kill(id_in(request, "job")))
 
 
 async def cancel(request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..verbs import Verbs
-from . import batches, cluster, front, guards, jobs
+from . import batches, cluster, front, guards, jobs, projects
 from .access import ACCESS, ROLES, Access, Role, check_role
 from .answers import SUBMISSION_LIMIT, VERBS, answer_errors
 
@@ -35,14 +35,26 @@ ROUTES = (
     Route("GET", "/v1/jobs/{id}", Role.VIEW, jobs.job),
     Route("GET", "/v1/jobs/{id}/result", Role.VIEW, jobs.result),
     Route("GET", "/v1/jobs/{id}/output", Role.VIEW, jobs.output),
+    Route("GET", "/v1/jobs/{id}/transcript", Role.VIEW, jobs.transcript),
     Route("GET", "/v1/jobs/{id}/why", Role.VIEW, jobs.why),
+    Route("POST", "/v1/jobs/{id}/interrupt", Role.SUBMIT, jobs.interrupt),
+    Route("POST", "/v1/jobs/{id}/kill", Role.SUBMIT, jobs.kill),
     Route("POST", "/v1/jobs/{id}/cancel", Role.SUBMIT, jobs.cancel),
     Route("POST", "/v1/batches", Role.SUBMIT, batches.submit),
     Route("GET", "/v1/batches", Role.VIEW, batches.batches),
     Route("GET", "/v1/batches/{id}", Role.VIEW, batches.batch),
     Route("GET", "/v1/batches/{id}/reports", Role.VIEW, batches.reports),
+    Route("GET", "/v1/batches/{id}/failures", Role.VIEW, batches.failures),
     Route("POST", "/v1/batches/{id}/cancel", Role.SUBMIT, batches.cancel),
     Route("POST", "/v1/batches/{id}/retry", Role.SUBMIT, batches.retry),
+    Route("POST", "/v1/projects", Role.SUBMIT, projects.declare),
+    Route("GET", "/v1/projects", Role.VIEW, projects.projects),
+    Route("GET", "/v1/projects/{name}", Role.VIEW, projects.project),
+    Route("POST", "/v1/projects/{name}/run", Role.SUBMIT, projects.run),
+    Route("POST", "/v1/projects/{name}/jobs", Role.SUBMIT, projects.add),
+    Route("GET", "/v1/projects/{name}/jobs/{number}", Role.VIEW, projects.find_job),
+    Route("GET", "/v1/projects/{name}/outputs", Role.VIEW, projects.outputs),
+    Route("GET", "/v1/projects/{name}/failed-jobs", Role.VIEW, projects.failed_jobs),
     Route("GET", "/v1/workers", Role.VIEW, cluster.workers),
     Route("GET", "/v1/explain", Role.VIEW, cluster.explain),
     Route("GET", "/v1/leaderboard", Role.VIEW, cluster.leaderboard),

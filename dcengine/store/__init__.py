@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import StoreError
 from .opening import open_for_writing
-from .reads import Reads
+from .project_reads import ProjectReads
 from .writer import Operation, Writer, now
 
 __all__ = ["Operation", "Store", "now"]
@@ -19,7 +19,7 @@ class Store:
 
     def __init__(self, db: Path) -> None:
         self.db = db
-        self.reads = Reads(db)
+        self.reads = ProjectReads(db)
         self._writer = Writer(db, lambda: open_for_writing(db))
 
     async def start(self) -> None:

@@ -12,16 +12,18 @@ from typing import Any, ClassVar
 from ..codec import pack
 from ..errors import StaleLease
 from ..events import Kind
-from ..jobs import JOB_STATE, State, Task
+from ..jobs import JOB_STATE, Stage, State, Task
 from .ledger import Ledger
 from .names import Names
 
 SELECT_TASK = """
 SELECT task.id, task.job, task.stage, task.batch, task.generation, task.state, task.attempt, task.errors,
-    task.vanished, task.crashes, task.retries, task.timeout, task.priority, need.tags, function.digest, payload.input
+    task.vanished, task.crashes, task.retries, task.timeout, task.priority, need.tags, function.digest,
+    CASE WHEN task.origin IS NULL THEN payload.input ELSE origin.output END
 FROM task
 JOIN need ON need.id = task.need
 JOIN payload ON payload.task = task.id
+LEFT JOIN payload AS origin ON origin.task = task.origin
 LEFT JOIN function ON function.id = task.function
 """
 SELECT_QUEUED = f"""
@@ -38,6 +40,13 @@ WHERE id = ?
 MOVE = """
 UPDATE task
 SET state = ?, errors = ?, vanished = ?, crashes = ?, not_before = ?
+WHERE id = ?
+"""
+# The stage itself says what its next task runs: it may have been declared anew since the engine looked.
+OPEN_STAGE = f"""
+INSERT INTO task (id, job, stage, state, need, priority, function, retries, timeout, origin)
+SELECT ?, ?, id, {State.QUEUED:d}, need, ?, function, retries, timeout, ?
+FROM stage
 WHERE id = ?
 """
 WAKE = f"""
@@ -98,7 +107,10 @@ class Lease:
 
 @dataclass(slots=True)
 class Move:
-    """Store a task's move. The result is True, or `StaleLease` if the task is no longer where it started from."""
+    """Store a task's move, and the task that it opens at the job's next stage.
+
+    The result is True, or `StaleLease` if the task is no longer where it started from.
+    """
 
     rank: ClassVar[int] = 0
     before: Task
@@ -110,6 +122,7 @@ class Move:
     output: bytes | None = None  #: a packed result or failure, for a final state
     not_before: int | None = None  #: for a waiting one
     reason: str | None = None
+    opens: Stage | None = None  #: where the job goes on, its output as input
 
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[Move]) -> list[Any]:
@@ -132,8 +145,9 @@ class Move:
         )
         connection.executemany(
             "UPDATE job SET state = ?, finished = ? WHERE id = ?",
-            [(JOB_STATE[end.after.state], end.at, end.after.job) for end in finals],
+            [(JOB_STATE[end.after.state], end.at, end.after.job) for end in finals if end.opens is None],
         )
+        _open_stages(connection, names, [end for end in finals if end.opens is not None])
         for operation in moved:
             operation._enter(connection, names, ledger)
         ledger.write()
@@ -149,6 +163,8 @@ class Move:
             self.kind, job=after.job, batch=after.batch, attempt=after.attempt, worker=self.worker, detail=self.reason
         )
         ledger.count(after.stage, before=before.state, after=after.state)
+        if self.opens is not None:
+            ledger.count(self.opens.id, before=None, after=State.QUEUED)
         chunk = None
         if after.batch is not None and after.state.is_final:
             (first_job,) = connection.execute("SELECT first_job FROM batch WHERE id = ?", (after.batch,)).fetchone()
@@ -159,6 +175,20 @@ class Move:
         if self.contributor is not None and after.state is State.SUCCEEDED:
             project = names.project_of(connection, after.stage)
             ledger.credit(project, self.contributor, task=None if chunk else after.id, chunk=chunk)
+
+
+def _open_stages(connection: sqlite3.Connection, names: Names, moves: Sequence[Move]) -> None:
+    """Insert the tasks that *moves* open; the jobs start over with what they say of their progress."""
+    if not moves:
+        return
+    tasks = [
+        (id, end.after.job, end.after.priority, end.after.id, end.opens.id)
+        for id, end in zip(names.reserve_tasks(connection, len(moves)), moves, strict=True)
+        if end.opens is not None
+    ]
+    connection.executemany(OPEN_STAGE, tasks)
+    connection.executemany("INSERT INTO payload (task, input) VALUES (?, x'')", [(id,) for id, *_ in tasks])
+    connection.executemany("DELETE FROM progress WHERE job = ?", [(job,) for _, job, *_ in tasks])
 
 
 def _current(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, tuple[int, int]]:

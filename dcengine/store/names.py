@@ -6,6 +6,8 @@ import sqlite3
 
 from ..verbs import Function
 
+FIRST_LATER_TASK = 1 << 40  #: ids of tasks beyond a job's first, which has the job's own id
+
 
 class Names:
     """Remembers the ids of needs, functions and contributors, and the next free job ids."""
@@ -20,6 +22,7 @@ class Names:
         self._contributors: dict[str, int] = {}
         self._projects: dict[int, int] = {}
         self._next_job: int | None = None
+        self._next_task: int | None = None
         self._last_numbers: dict[int, int] = {}
 
     def need(self, connection: sqlite3.Connection, tags: str) -> int:
@@ -71,6 +74,15 @@ class Names:
         self._next_job += count
         self._last_numbers[project] += count
         return first, number
+
+    def reserve_tasks(self, connection: sqlite3.Connection, count: int) -> range:
+        """Reserve the ids of *count* tasks of later stages: above those of all tasks before them."""
+        if self._next_task is None:
+            (newest,) = connection.execute("SELECT max(id) FROM task").fetchone()
+            self._next_task = max((newest or 0) + 1, FIRST_LATER_TASK)
+        first = self._next_task
+        self._next_task += count
+        return range(first, self._next_task)
 
     def save_numbers(self, connection: sqlite3.Connection, project: int) -> None:
         """Write the newest number of *project* back, once per group of operations."""

@@ -13,21 +13,24 @@ import aiosqlite
 from ..codec import unpack, unpack_failure
 from ..errors import NotFound
 from ..jobs import BatchInfo, JobState, State, Task
-from ..verbs import BatchStatus, Function, JobResult, JobStatus, LeaderboardRow, Progress, Report
+from ..verbs import BatchStatus, FailedItem, Function, JobResult, JobStatus, LeaderboardRow, Line, Progress, Report
 from .moving import SELECT_TASK, task_from
 
 PAGE_ROWS, PAGE_BYTES = 256, 16 << 20  #: of reports in one answer
 
-SELECT_JOB = """
+# A job has a task for each stage it has reached; the one with the highest id is where it is.
+CURRENT_TASK = "(SELECT max(latest.id) FROM task AS latest WHERE latest.job = job.id)"
+SELECT_JOB = f"""
 SELECT job.id, project.name, job.number, function.name, job.state, task.state, job.batch, task.attempt, task.errors,
     need.tags, task.priority, task.worker, job.created, job.finished, progress.done, progress.total, progress.text,
-    CASE WHEN job.state = 2 THEN payload.output END
+    CASE WHEN job.state = 2 THEN payload.output END, stage.name
 FROM job
 JOIN project ON project.id = job.project
-JOIN task ON task.job = job.id
+JOIN task ON task.id = {CURRENT_TASK}
 JOIN need ON need.id = task.need
 JOIN payload ON payload.task = task.id
-LEFT JOIN function ON function.id = job.function
+LEFT JOIN stage ON stage.id = task.stage AND stage.function IS NOT NULL
+LEFT JOIN function ON function.id = task.function
 LEFT JOIN progress ON progress.job = job.id
 """
 SELECT_BATCH = """
@@ -53,6 +56,16 @@ FROM task
 JOIN need ON need.id = task.need
 WHERE task.state = {State.QUEUED:d}
 GROUP BY task.stage, task.need, task.priority
+"""
+# Every failed item has a row of its own: `job_failed` finds them, and no report that succeeded is read.
+SELECT_FAILURES = f"""
+SELECT chunk.first, job.id, chunk.data
+FROM batch
+JOIN job ON job.id >= batch.first_job AND job.id < batch.first_job + batch.count AND job.state = {JobState.FAILED:d}
+JOIN chunk ON chunk.batch = batch.id AND chunk.first = job.id - batch.first_job
+WHERE batch.id = ?
+ORDER BY job.id
+LIMIT ?
 """
 SELECT_LEADERBOARD = """
 SELECT contributor.nickname, standing.units
@@ -138,8 +151,7 @@ class Reads:
     async def result(self, id: int) -> JobResult | None:
         """Return the end of job *id*, None while it is open; raises `NotFound`."""
         row = await self._one(
-            "SELECT job.state, payload.output FROM job JOIN task ON task.job = job.id"
-            " JOIN payload ON payload.task = task.id WHERE job.id = ?",
+            f"SELECT job.state, payload.output FROM job JOIN payload ON payload.task = {CURRENT_TASK} WHERE job.id = ?",
             id,
         )
         if row is not None:
@@ -154,12 +166,34 @@ class Reads:
         return JobResult(State(state).name.lower(), unpack(data)[id - first_job - first] if data else b"")
 
     async def output(self, id: int) -> str:
-        rows = await self._all("SELECT text FROM output WHERE job = ? ORDER BY number", id)
+        """Return what job *id* printed, on either stream."""
+        rows = await self._all(
+            "SELECT text FROM output WHERE job = ? AND kind IN ('stdout', 'stderr') ORDER BY number", id
+        )
         return "".join(text for (text,) in rows)
 
+    async def lines(self, job: int, *, after: int) -> tuple[list[Line], bool]:
+        """Return a page of what was said in *job* after line *after*, and whether that is all there is."""
+        sizes = await self._all(
+            "SELECT number, length(text) FROM output WHERE job = ? AND number > ? ORDER BY number LIMIT ?",
+            job,
+            after,
+            PAGE_ROWS,
+        )
+        if not sizes:
+            return [], True
+        until = _page_end(sizes, after)
+        rows = await self._all(
+            "SELECT number, kind, text FROM output WHERE job = ? AND number > ? AND number <= ? ORDER BY number",
+            job,
+            after,
+            until,
+        )
+        return [Line(*row) for row in rows], until == sizes[-1][0] and len(sizes) < PAGE_ROWS
+
     async def task(self, job: int) -> Task | None:
-        """Return the task row of *job*, None for an item of a batch without one."""
-        row = await self._one(f"{SELECT_TASK} WHERE task.job = ?", job)
+        """Return the current task of *job*, None for an item of a batch without a row of its own."""
+        row = await self._one(f"{SELECT_TASK} WHERE task.job = ? ORDER BY task.id DESC LIMIT 1", job)
         return task_from(row) if row else None
 
     async def tasks(self, state: State, *, batch: int | None = None) -> list[Task]:
@@ -193,8 +227,9 @@ class Reads:
         )
         return int(n)
 
-    async def not_before(self, task: int) -> int | None:
-        row = await self._one("SELECT not_before FROM task WHERE id = ?", task)
+    async def not_before(self, job: int) -> int | None:
+        """Return when *job* may run again, None if it need not wait."""
+        row = await self._one("SELECT not_before FROM task WHERE job = ? ORDER BY id DESC LIMIT 1", job)
         return None if row is None else row[0]
 
     async def open_jobs(self, *, limit: int = 1000) -> list[int]:
@@ -262,11 +297,7 @@ class Reads:
         sizes = await self._all(
             "SELECT id, length(data) FROM chunk WHERE batch = ? AND id > ? ORDER BY id LIMIT ?", batch, after, PAGE_ROWS
         )
-        until, total = after, 0
-        for id, size in sizes:
-            if total and total + size > PAGE_BYTES:
-                break
-            until, total = id, total + size
+        until = _page_end(sizes, after)
         rows = await self._all(
             "SELECT id, first, count, state, data FROM chunk WHERE batch = ? AND id > ? AND id <= ? ORDER BY id",
             batch,
@@ -274,6 +305,11 @@ class Reads:
             until,
         )
         return [Report(id, first, count, State(state).name.lower(), data) for id, first, count, state, data in rows]
+
+    async def failures(self, batch: int, *, limit: int) -> list[FailedItem]:
+        """Return the first failed items of *batch*, in order."""
+        rows = await self._all(SELECT_FAILURES, batch, limit)
+        return [FailedItem(index, job, _reason(unpack(data)[0])) for index, job, data in rows]
 
     # ---- the rest --------------------------------------------------------------------------
 
@@ -298,16 +334,31 @@ class Reads:
         return [LeaderboardRow(nickname, units, units / total) for nickname, units in rows]
 
 
+def _page_end(sizes: list[Any], after: int) -> int:
+    """Return the cursor of the last of the (cursor, size) rows *sizes* that one page after *after* should hold."""
+    until, total = after, 0
+    for cursor, size in sizes:
+        if total and total + size > PAGE_BYTES:
+            break
+        until, total = cursor, total + size
+    return until
+
+
 def _job_status(row: Any) -> JobStatus:
     (id, project, number, name, state, task_state, batch, attempt, errors, tags, priority, worker) = row[:12]
-    created, finished, done, total, text, failure = row[12:]
+    created, finished, done, total, text, failure, stage = row[12:]
     return JobStatus(
         id=id, project=project, number=number, name=name or "", state=JobState(state).text,
-        task_state=State(task_state).name.lower(), batch=batch, attempt=attempt, errors=errors, tags=tags,
-        priority=priority, worker=worker, created=created / 1e6, finished=None if finished is None else finished / 1e6,
+        task_state=State(task_state).name.lower(), batch=batch, attempt=attempt, errors=errors,
+        stage=stage or "", tags=tags, priority=priority, worker=worker, created=created / 1e6,
+        finished=None if finished is None else finished / 1e6,
         progress=None if done is None else Progress(done, total, text),
         reason=unpack_failure(failure).sentence if failure else None,
     )  # fmt: skip
+
+
+def _reason(failure: bytes) -> str:
+    return unpack_failure(failure).sentence if failure else "failed without a word"
 
 
 def _batch_status(row: Any) -> BatchStatus:

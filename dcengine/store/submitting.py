@@ -103,7 +103,7 @@ class _NewRows:
         )
         # The first task of a job has the job's own id: one lookup less on the way.
         self._tasks.append(
-            (id, id, operation.stage, State.QUEUED, need, options.priority, function, options.retries, _micros(options))
+            (id, id, operation.stage, State.QUEUED, need, options.priority, function, options.retries, micros(options))
         )
         self._payloads.append((id, submission.input))
         if submission.request is not None:
@@ -157,7 +157,7 @@ class AddBatch:
                 submission.count,
                 options.priority,
                 options.retries,
-                _micros(options),
+                micros(options),
                 submission.submitter,
                 self.at,
                 *end,
@@ -190,5 +190,6 @@ class AddBatch:
             first += count
 
 
-def _micros(options: Options) -> int | None:
+def micros(options: Options) -> int | None:
+    """Return the time-out as it is stored."""
     return None if options.timeout is None else int(options.timeout * 1_000_000)

@@ -60,6 +60,32 @@ def test_without_an_engine_one_is_started_in_the_background_and_shared(folder: P
     assert find_owner(folder / "dcengine.db").pid == int(first[1])  # type: ignore[union-attr]
 
 
+def test_files_beside_a_script_that_are_named_like_pythons_own_modules_do_no_harm(folder: Path) -> None:
+    for name in ("asyncio", "json", "random", "re"):
+        (folder / f"{name}.py").write_text("raise SystemExit('taken for the real one')")
+
+    # `-P` or its like, as a script elsewhere has it: the program itself must find the real ones.
+    script = f"import sys; sys.path[:] = filter(None, sys.path)\n{SUBMIT_AND_TELL}"
+    assert run(folder, script).split()[0] == "3"
+
+
+def test_code_on_a_worker_finds_modules_beside_the_notebook(folder: Path) -> None:
+    (folder / "beside.py").write_text("ANSWER = 42")
+
+    told = run(
+        folder,
+        """
+        import dcengine
+        def look():
+            import beside
+            return beside.ANSWER
+        print(dcengine.submit(look).result(60))
+        """,
+    )
+
+    assert told.strip() == "42"
+
+
 def test_two_processes_that_start_at_once_share_one_engine(folder: Path) -> None:
     both = [start(folder, SUBMIT_AND_TELL) for _ in range(2)]
     told = [process.communicate(timeout=90) for process in both]

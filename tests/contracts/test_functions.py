@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import dcengine
-from tests.engines import embedded, eventually, served
+from dcengine.runner import live
+from tests.engines import embedded, eventually, gone, served
 
 
 @pytest.fixture(scope="module", params=["threads", "processes", "daemon"])
@@ -245,6 +249,43 @@ def test_printed_text_arrives_while_the_function_runs(engine: str, tmp_path: Pat
     handle.result(30)
 
 
+def test_a_job_can_be_followed_line_by_line_while_it_runs(engine: str, tmp_path: Path) -> None:
+    def speak_hold_and_show(path: str) -> None:
+        print("so far")
+        hold(path)
+        channel = live.current()
+        assert channel is not None
+        channel.show("display", b'{"data": {}}')
+        print("at last", file=sys.stderr)
+
+    handle = dcengine.submit(speak_hold_and_show, str(tmp_path / "go"))
+    lines = handle.follow()
+
+    first = next(lines)
+    assert (first.kind, first.text) == ("stdout", "so far\n")
+    assert not handle.done()
+    (tmp_path / "go").touch()
+    assert [(line.kind, line.text) for line in lines] == [("display", '{"data": {}}'), ("stderr", "at last\n")]
+    assert [line.kind for line in dcengine.job(handle.id).follow()] == ["stdout", "display", "stderr"]
+    assert str(handle.output) == "so far\nat last\n"
+
+
+def test_following_tells_why_a_job_runs_again(engine: str, tmp_path: Path) -> None:
+    def fail_once(path: str) -> None:
+        print("trying")
+        if not Path(path).exists():
+            Path(path).touch()
+            raise ValueError("not yet")
+
+    handle = dcengine.submit(fail_once, str(tmp_path / "tried"), retries=1)
+
+    assert [(line.kind, line.text) for line in handle.follow()] == [
+        ("stdout", "trying\n"),
+        ("note", "ValueError: not yet; it runs again"),
+        ("stdout", "trying\n"),
+    ]
+
+
 def test_progress_arrives_while_the_function_runs(engine: str, tmp_path: Path) -> None:
     def work(path: str) -> None:
         dcengine.progress(3, 10, "reading")
@@ -286,6 +327,67 @@ def test_cancel_interrupts_a_running_function(interruptible: str) -> None:
         handle.result(10)
     assert handle.status().state == "cancelled"
     assert not handle.cancel()
+
+
+def test_interrupted_code_may_clean_up_and_return(interruptible: str, tmp_path: Path) -> None:
+    def train(path: str) -> str:
+        try:
+            Path(path).touch()
+            time.sleep(60)
+        except KeyboardInterrupt:
+            return "what was learned so far"
+        return "everything"
+
+    handle = dcengine.submit(train, str(tmp_path / "running"))
+    eventually((tmp_path / "running").exists)
+    handle.interrupt()
+
+    assert handle.result(30) == "what was learned so far"
+
+
+def test_an_interrupt_that_nobody_catches_is_the_error_and_no_retry_follows(interruptible: str, tmp_path: Path) -> None:
+    def run(path: str) -> None:
+        with Path(path).open("a") as file:
+            file.write("x")
+        time.sleep(60)
+
+    handle = dcengine.submit(run, str(tmp_path / "runs"), retries=3)
+    eventually((tmp_path / "runs").exists)
+    handle.interrupt()
+
+    assert isinstance(handle.exception(30), KeyboardInterrupt)
+    assert (tmp_path / "runs").read_text() == "x"
+
+
+def test_a_job_interrupted_at_whatever_moment_never_runs_to_its_end(interruptible: str) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    for _ in range(20):
+        handle = dcengine.submit(time.sleep, 60)
+        time.sleep(moments.uniform(0, 0.01))
+        handle.interrupt()
+        assert isinstance(handle.exception(30), KeyboardInterrupt | dcengine.JobCancelled)
+
+
+def test_killing_a_job_ends_its_process_at_once(interruptible: str, tmp_path: Path) -> None:
+    def ignore_everything(path: str) -> None:
+        Path(path).write_text(str(os.getpid()))
+        while True:
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                pass
+
+    handle = dcengine.submit(ignore_everything, str(tmp_path / "pid"), retries=3)
+    process = psutil.Process(
+        int(str(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())))
+    )
+    handle.interrupt()
+    handle.kill()
+
+    assert isinstance(handle.exception(30), dcengine.JobCancelled)
+    eventually(lambda: gone([process]))
 
 
 def test_a_job_cancelled_at_whatever_moment_never_runs_to_its_end(interruptible: str) -> None:
@@ -359,6 +461,17 @@ def test_each_item_fails_by_itself(engine: str) -> None:
     assert sorted(batch.failures) == list(range(1, 20, 2))
     assert all(isinstance(error, Odd) and error.number == index for index, error in batch.failures.items())
     assert batch.status().succeeded == 10
+
+
+def test_failed_items_are_told_with_their_reasons_and_no_more_than_asked_for(engine: str) -> None:
+    batch = dcengine.map(refuse_odd, range(40))
+    batch.wait(30)
+    first, second = batch.failed_items(limit=2)
+
+    assert (first.index, first.job, first.reason) == (1, batch[1].id, f"{__name__}.Odd: 1")
+    assert second.index == 3
+    assert len(batch.failed_items(100)) == 20
+    assert dcengine.map(refuse_odd, []).failed_items() == []
 
 
 def test_iteration_raises_at_the_item_that_failed_and_may_go_on(engine: str) -> None:

@@ -185,7 +185,7 @@ def check_file(db: Path) -> None:
         items = ask("SELECT coalesce(sum(count), 0) FROM batch")
         singles = ask("SELECT count(*) FROM task WHERE batch IS NULL")
         assert ask("SELECT sum(n) FROM counter") == items + singles
-        succeeded = ask("SELECT n FROM counter WHERE state = 4")
+        succeeded = ask("SELECT sum(n) FROM counter WHERE state = 4")
         assert ask("SELECT coalesce(sum(units), 0) FROM credit WHERE void = 0") == succeeded
         assert ask("SELECT coalesce(sum(units), 0) FROM standing") == succeeded
         single_successes = ask("SELECT count(*) FROM task WHERE batch IS NULL AND state = 4")

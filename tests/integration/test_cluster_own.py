@@ -169,7 +169,7 @@ async def test_a_waiting_unit_can_be_recalled_and_a_running_one_cannot(tmp_path:
         assert endings(await waiting) == ["NOT_RUN", "NOT_RUN"]
         assert not running.done()
 
-        await watched.cluster.interrupt(first.id, slot)
+        await watched.cluster.cancel(first.id, slot)
         assert endings(await running) == ["INTERRUPTED"]
         assert await watched.run(add_one, 1, on=slot) == 2
 

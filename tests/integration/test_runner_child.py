@@ -170,7 +170,7 @@ async def test_an_interrupt_reaches_python_and_sleep_and_keeps_the_child(
     long = unit(function, arguments, arguments, grace=30.0)  # type: ignore[arg-type]
     running = asyncio.ensure_future(slot.run(long))
     await marked(begun)
-    slot.interrupt(long.id)
+    slot.cancel(long.id)
 
     assert endings(await running) == [Ending.INTERRUPTED, Ending.NOT_RUN]
     assert results(await slot.run(unit(process_id))) == [child]
@@ -189,7 +189,7 @@ async def test_an_interrupt_in_a_coroutine_cancels_it_cleanly(slot: ChildSlot, e
     long = unit(wait_and_clean_up, grace=30.0)
     running = asyncio.ensure_future(slot.run(long))
     await marked(begun)
-    slot.interrupt(long.id)
+    slot.cancel(long.id)
 
     assert endings(await running) == [Ending.INTERRUPTED]
     assert ear.text() == "cleaned up\n"
@@ -205,7 +205,7 @@ async def test_what_no_interrupt_reaches_is_killed_after_its_grace(
     deaf = unit(function, arguments, arguments, grace=0.1)  # type: ignore[arg-type]
     running = asyncio.ensure_future(slot.run(deaf))
     await marked(begun)
-    slot.interrupt(deaf.id)
+    slot.cancel(deaf.id)
     report = await running
 
     assert report.endings[1] == Ending.NOT_RUN
@@ -228,7 +228,7 @@ async def test_code_that_swallows_the_interrupt_is_killed_after_its_grace(slot: 
     stubborn = unit(go_on, grace=0.1)
     running = asyncio.ensure_future(slot.run(stubborn))
     await marked(begun)
-    slot.interrupt(stubborn.id)
+    slot.cancel(stubborn.id)
 
     assert endings(await running) == [Ending.INTERRUPTED]
     assert results(await slot.run(unit(process_id))) != [child]
@@ -239,7 +239,7 @@ async def test_an_interrupt_before_the_child_has_begun_counts(slot: ChildSlot) -
         waiting = unit(time.sleep, (60,), (60,), grace=30.0)
         running = asyncio.ensure_future(slot.run(waiting))
         await asyncio.sleep(0)
-        slot.interrupt(waiting.id)
+        slot.cancel(waiting.id)
 
         assert set(endings(await running)) <= {Ending.INTERRUPTED, Ending.NOT_RUN}
 
@@ -253,7 +253,7 @@ async def test_a_late_interrupt_never_hits_the_next_unit(slot: ChildSlot) -> Non
         first, second = unit(work, (rounds * 20,), grace=30.0), unit(work, (5000,), (5000,))
         running = asyncio.ensure_future(slot.run(first))
         await asyncio.sleep(rounds % 7 * 2e-5)
-        slot.interrupt(first.id)
+        slot.cancel(first.id)
         await running
 
         assert results(await slot.run(second)) == [sum(range(5000))] * 2
@@ -281,7 +281,7 @@ async def test_an_interrupt_that_is_held_up_until_the_next_unit_runs_is_ignored(
     running = asyncio.ensure_future(slot.run(first))
     await marked(begun[0])
     os.kill(server, signal.SIGSTOP)
-    slot.interrupt(first.id)
+    slot.cancel(first.id)
     answer[0].touch()
     first_report = await running
     running = asyncio.ensure_future(slot.run(second))
@@ -317,7 +317,7 @@ async def test_an_interrupt_while_it_prints_cuts_no_message(tmp_path: Path) -> N
             running = asyncio.ensure_future(slot.run(talking))
             await marked(begun)
             await until(lambda: len(ear.messages) > 5)
-            slot.interrupt(talking.id)
+            slot.cancel(talking.id)
 
             assert endings(await running) == [Ending.INTERRUPTED]
             assert set(ear.text()) == {"x", "\n"}
@@ -328,7 +328,7 @@ async def test_an_interrupt_while_it_prints_cuts_no_message(tmp_path: Path) -> N
 async def test_a_kill_that_comes_too_late_never_hits_the_next_unit() -> None:
     def kill(message: Live) -> None:
         assert slot._turn is not None
-        slot._kill(slot._turn, "interrupt")  # the report is on its way, often in the same packet
+        slot._kill(slot._turn, "cancel")  # the report is on its way, often in the same packet
 
     async with child_slot(kill) as slot:
         for _ in range(20):
@@ -459,7 +459,7 @@ async def test_streams_and_signals_that_a_call_breaks_are_whole_in_the_next_unit
     sleeping = unit(lambda: (print("whole"), time.sleep(60)), grace=30.0)
     running = asyncio.ensure_future(slot.run(sleeping))
     await until(lambda: ear.text() == "whole\n")
-    slot.interrupt(sleeping.id)
+    slot.cancel(sleeping.id)
 
     assert endings(await running) == [Ending.INTERRUPTED]
 

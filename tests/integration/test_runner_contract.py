@@ -238,7 +238,7 @@ async def test_an_interrupted_unit_ends_and_its_other_calls_are_not_run(slot: An
     napping = unit(nap_and_tell, (str(first), 0), (str(second), 0.5), (str(first), 0))
     running = asyncio.ensure_future(slot.run(napping))
     await marked(second)
-    slot.interrupt(napping.id)
+    slot.cancel(napping.id)
 
     assert endings(await running) == [Ending.SUCCEEDED, Ending.INTERRUPTED, Ending.NOT_RUN]
     assert results(await slot.run(unit(square, (5,)))) == [25]
@@ -246,10 +246,10 @@ async def test_an_interrupted_unit_ends_and_its_other_calls_are_not_run(slot: An
 
 async def test_an_interrupt_for_another_unit_changes_nothing(slot: AnySlot, tmp_path: Any) -> None:
     begun = tmp_path / "begun"
-    slot.interrupt(4711)
+    slot.cancel(4711)
     running = asyncio.ensure_future(slot.run(unit(nap_and_tell, (str(begun), 0.1))))
     await marked(begun)
-    slot.interrupt(4711)
+    slot.cancel(4711)
 
     assert endings(await running) == [Ending.SUCCEEDED]
 

@@ -11,16 +11,26 @@ from dcengine import codec
 from dcengine.errors import EngineClosed, InvalidTags, NotFound
 from dcengine.server import Role
 from dcengine.verbs import (
+    AddedJobs,
     BatchStatus,
     BatchSubmission,
     EngineStatus,
+    FailedItem,
     Function,
+    ItemsSubmission,
     JobResult,
     JobStatus,
     JoinTicket,
     LeaderboardRow,
+    Line,
+    ProjectSpec,
+    ProjectStatus,
     Report,
+    StageOutput,
+    StageSpec,
+    StageStatus,
     Submission,
+    Transcript,
     WorkerStatus,
 )
 
@@ -38,11 +48,13 @@ class EngineDouble:
     def __init__(self) -> None:
         self.statuses: dict[int, JobStatus] = {}
         self.results: dict[int, JobResult] = {}
-        self.outputs: dict[int, str] = {}
+        self.printed: dict[int, str] = {}
         self.batch_statuses: dict[int, BatchStatus] = {}
         self.batch_reports: dict[int, list[Report]] = {}
+        self.project_statuses: dict[str, ProjectStatus] = {}
+        self.stage_outputs: dict[str, list[StageOutput]] = {}  #: by project and stage: "photos/crop"
         self.requests: dict[str, int] = {}
-        self.submissions: list[Submission | BatchSubmission] = []
+        self.submissions: list[Submission | BatchSubmission | ItemsSubmission] = []
         self.fleet: list[WorkerStatus] = []
         self.closed = False
         self.failing: Exception | None = None  #: raised by the next verb
@@ -114,7 +126,22 @@ class EngineDouble:
     async def output(self, id: int) -> str:
         self._asked("output")
         self._known(id)
-        return self.outputs.get(id, "")
+        return self.printed.get(id, "")
+
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        self._asked("transcript")
+        self._known(id)
+        await self._wait(lambda: id in self.results, wait)
+        text = self.printed.get(id, "")
+        return Transcript([Line(1, "stdout", text)] if text and not after else [], id in self.results)
+
+    async def interrupt(self, id: int) -> JobStatus:
+        self._asked("interrupt")
+        return await self.cancel(id)
+
+    async def kill(self, id: int) -> JobStatus:
+        self._asked("kill")
+        return await self.cancel(id)
 
     async def why(self, id: int) -> str:
         self._asked("why")
@@ -166,6 +193,12 @@ class EngineDouble:
         await self._wait(lambda: len(self.batch_reports[id]) > after, wait)
         return self.batch_reports[id][after:]
 
+    async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
+        self._asked("failures")
+        await self.batch(id)
+        failed = [report for report in self.batch_reports[id] if report.state == "failed"]
+        return [FailedItem(report.first, report.first + 1, "ValueError: no") for report in failed][:limit]
+
     async def cancel_batch(self, id: int) -> BatchStatus:
         self._asked("cancel_batch")
         self.batch_statuses[id] = replace(await self.batch(id), state="cancelled")
@@ -175,6 +208,69 @@ class EngineDouble:
         self._asked("retry_batch")
         self.batch_statuses[id] = replace(await self.batch(id), state="open")
         return self.batch_statuses[id]
+
+    # ---- projects --------------------------------------------------------------------------
+
+    async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
+        self._asked("declare_project")
+        stages = [StageStatus(name=stage.name, tags=stage.options.tags, counts={}) for stage in spec.stages]
+        self.project_statuses[spec.name] = ProjectStatus(name=spec.name, is_paused=True, stages=stages)
+        return self.project_statuses[spec.name]
+
+    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
+        self._asked("add_jobs")
+        before = await self.project(submission.project)
+        if submission.request not in self.requests:
+            self.requests[submission.request or ""] = before.total + 1
+            self.submissions.append(submission)
+            counts = {"queued": before.open + submission.count}
+            stages = [replace(before.stages[0], counts=counts), *before.stages[1:]]
+            self.project_statuses[before.name] = replace(before, stages=stages, open=counts["queued"])
+        number = self.requests[submission.request or ""]
+        return AddedJobs(100 + number, number, submission.count)
+
+    async def run_project(self, name: str) -> ProjectStatus:
+        self._asked("run_project")
+        self.project_statuses[name] = replace(await self.project(name), is_paused=False)
+        return self.project_statuses[name]
+
+    async def end_project(self, name: str, *values: object) -> None:
+        """End every job of project *name*, as its last stage would with *values*."""
+        status = self.project_statuses[name]
+        stages = [replace(stage, counts={"succeeded": status.open}) for stage in status.stages]
+        self.project_statuses[name] = replace(status, stages=stages, open=0, succeeded=status.open)
+        self.stage_outputs[f"{name}/{stages[-1].name}"] = [
+            StageOutput(100 + number, number, "succeeded", codec.dumps(value)) for number, value in enumerate(values, 1)
+        ]
+        await self._notify()
+
+    async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
+        self._asked("project")
+        if name not in self.project_statuses:
+            raise NotFound("project", name)
+        await self._wait(lambda: not self.project_statuses[name].open_until(stage), wait)
+        return self.project_statuses[name]
+
+    async def projects(self) -> list[ProjectStatus]:
+        self._asked("projects")
+        return list(self.project_statuses.values())
+
+    async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        self._asked("outputs")
+        found = self.stage_outputs.get(f"{project}/{stage}", [])
+        return [output for output in found if output.number > after][:limit]
+
+    async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        self._asked("failed_jobs")
+        found = [output for outputs in self.stage_outputs.values() for output in outputs if output.state == "failed"]
+        return [output for output in found if output.number > after][:limit]
+
+    async def find_job(self, project: str, number: int) -> int:
+        self._asked("find_job")
+        for job in self.statuses.values():
+            if (job.project, job.number) == (project, number):
+                return job.id
+        raise NotFound("job", f"{project}/{number}")
 
     # ---- the engine and its workers --------------------------------------------------------
 
@@ -240,3 +336,15 @@ def batch_of(function: Function, count: int) -> BatchSubmission:
     """Return a map of *function* over the numbers below *count*."""
     block = codec.pack([codec.pack_call((number,), {}) for number in range(count)])
     return BatchSubmission(function=function, blocks=[block], count=count)
+
+
+def project_of(name: str, *stages: str) -> ProjectSpec:
+    """Return a project whose *stages* all compute `abs`."""
+    function = codec.pack_function(abs)
+    return ProjectSpec(name=name, stages=[StageSpec(name=stage, function=function) for stage in stages])
+
+
+def items_of(project: str, *values: object) -> ItemsSubmission:
+    """Return *values* as they are added to *project*."""
+    block = codec.pack([codec.dumps(value) for value in values])
+    return ItemsSubmission(project=project, blocks=[block], count=len(values))

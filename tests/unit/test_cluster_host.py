@@ -82,11 +82,11 @@ async def test_a_unit_interrupted_between_its_turn_and_its_start_is_not_run(gate
     first, second = unit(wait_at_the_gate), unit(nothing)
     pass_on = slot._pass_on
 
-    def pass_on_and_interrupt() -> None:
+    def pass_on_and_cancel() -> None:
         pass_on()  # from here on it is the second unit's turn, though it has not started
-        slot.interrupt(second.id)
+        slot.cancel(second.id)
 
-    slot._pass_on = pass_on_and_interrupt  # type: ignore[method-assign]
+    slot._pass_on = pass_on_and_cancel  # type: ignore[method-assign]
     running = [asyncio.create_task(slot.run(order)) for order in (first, second)]
     await begun(gate)
     gate.opened.set()
@@ -104,7 +104,7 @@ async def test_interrupting_a_waiting_unit_drops_it_at_once(gate: Any) -> None:
     waiting = asyncio.create_task(slot.run(order))
     await asyncio.sleep(0)
 
-    slot.interrupt(order.id)
+    slot.cancel(order.id)
 
     assert (await waiting).endings == bytes([Ending.NOT_RUN])
     assert not running.done()

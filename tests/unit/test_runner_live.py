@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from dcengine.errors import PayloadTooLarge
 from dcengine.runner import capture, live
 from dcengine.runner.live import LIMIT, LiveChannel
 from dcengine.runner.progress import progress, track
@@ -67,6 +68,56 @@ def test_much_text_is_sent_at_once_in_pieces_of_whole_characters(channel: LiveCh
 
     assert "".join(message.data.decode() for message in listener.messages) == text
     assert max(len(message.data) for message in listener.messages) <= LIMIT
+
+
+def test_a_rich_message_is_sent_at_once_after_the_text_before_it(channel: LiveChannel, listener: Listener) -> None:
+    channel.write(0, b"before")
+    channel.show("display", b"{}")
+    channel.show("display", b"[]")
+    channel.write(0, b"after")
+
+    assert [(message.kind, message.data) for message in listener.messages] == [
+        ("stdout", b"before"),
+        ("display", b"{}"),
+        ("display", b"[]"),
+    ]
+
+
+def test_a_rich_message_above_the_limit_is_refused(channel: LiveChannel, listener: Listener) -> None:
+    with pytest.raises(PayloadTooLarge, match="limit"):
+        channel.show("display", bytes(live.SHOW_LIMIT + 1))
+
+    assert listener.messages == []
+
+
+def test_what_is_shown_while_a_message_goes_out_comes_after_it(listener: Listener) -> None:
+    def emit(message: Live) -> None:
+        if not listener.messages:
+            channel.show("update", b"{}")  # as a signal handler of the user's may
+        listener(message)
+
+    channel = LiveChannel(emit)
+    channel.begin(7)
+    channel.show("display", b"{}")
+
+    assert [(message.number, message.kind) for message in sorted(listener.messages, key=lambda m: m.number)] == [
+        (1, "display"),
+        (2, "update"),
+    ]
+
+
+def test_printed_text_above_the_limit_is_left_out_and_that_is_said(
+    channel: LiveChannel, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "TEXT_LIMIT", 10)
+    for _ in range(3):
+        channel.write(0, b"123456")
+    channel.end_item()
+    channel.write(0, b"next call")
+    channel.end()
+
+    text = b"".join(message.data for message in listener.messages)
+    assert text == b"1234561234" + live.LEFT_OUT + b"next call"
 
 
 def test_a_character_cut_in_two_is_put_together(channel: LiveChannel, listener: Listener) -> None:

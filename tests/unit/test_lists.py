@@ -1,0 +1,58 @@
+"""Answers that are lists."""
+
+from __future__ import annotations
+
+import pickle
+
+from dcengine.lists import Leaderboard, WorkerList
+from dcengine.verbs import LeaderboardRow, WorkerStatus
+
+ROWS = [LeaderboardRow("alice", 3000, 0.75), LeaderboardRow("\x1b[31mbob", 1000, 0.25)]
+
+
+def worker(name: str = "w0", **tags: str | None) -> WorkerStatus:
+    return WorkerStatus(name=name, address="", contributor="alice", state="ready", slots=2, busy=1, tags=tags)
+
+
+def test_a_leaderboard_is_a_list() -> None:
+    board = Leaderboard(ROWS, "photos")
+
+    assert board == ROWS
+    assert board[0].nickname == "alice"
+    assert board.project == "photos"
+
+
+def test_a_leaderboard_prints_as_a_table() -> None:
+    assert repr(Leaderboard(ROWS)).splitlines() == [
+        "   contributor  tasks  share",
+        "1  alice        3,000  75.0%",
+        r"2  \x1b[31mbob  1,000  25.0%",
+    ]
+
+
+def test_an_empty_leaderboard_says_so() -> None:
+    assert repr(Leaderboard([], "photos")) == "no contributor of photos has credit yet"
+    assert repr(WorkerList()) == "no workers"
+
+
+def test_workers_print_with_their_tags() -> None:
+    printed = repr(WorkerList([worker(gpu=None, site="lab")]))
+
+    assert printed.splitlines()[1].split() == ["w0", "ready", "1", "of", "2", "alice", "gpu,", "site=lab"]
+
+
+def test_a_long_list_prints_its_beginning() -> None:
+    printed = repr(WorkerList([worker(f"w{number}") for number in range(1000)]))
+
+    assert printed.endswith("and 950 more")
+    assert len(printed.splitlines()) == 52
+
+
+def test_a_list_travels_without_its_way_to_the_engine() -> None:
+    class Way:
+        def call(self, verb: str) -> None: ...
+
+    board = pickle.loads(pickle.dumps(Leaderboard(ROWS, "photos", Way())))  # type: ignore[arg-type]
+
+    assert (board, board.project, board.link) == (ROWS, "photos", None)
+    assert pickle.loads(pickle.dumps(WorkerList([worker()], Way()))) == [worker()]  # type: ignore[arg-type]
