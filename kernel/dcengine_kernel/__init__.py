@@ -1,1 +1,1 @@
-"""The dcengine Jupyter kernel."""
+"""The dcengine Jupyter kernel: a stock IPython kernel that starts with our extension."""

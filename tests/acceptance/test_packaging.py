@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,17 @@ def assert_usable(python: Path) -> None:
     assert "serve" in run(python.with_name("dcengine"), "--help", cwd=python.parent)
     job = "import dcengine\nwith dcengine.Engine('w.db', workers=1): print(dcengine.submit(pow, 2, 10).result(60))"
     assert run(python, "-c", job, cwd=python.parent).strip() == "1024"
+    assert_known_to_jupyter(python)
+
+
+def assert_known_to_jupyter(python: Path) -> None:
+    """Check that Jupyter of the environment finds the kernel by name, and that its command is there."""
+    listed = json.loads(run(python, "-m", "jupyter_client.kernelspecapp", "list", "--json", cwd=python.parent))
+    kernel = listed["kernelspecs"]["dcengine"]
+    assert kernel["resource_dir"] == str(python.parent.parent / "share/jupyter/kernels/dcengine")
+    assert kernel["spec"]["argv"][:3] == ["python", "-m", "dcengine_kernel"]
+    found = json.loads(run(python.with_name("dcengine"), "kernel", "list", "--json", cwd=python.parent))
+    assert [one["folder"] for one in found] == [kernel["resource_dir"]]
 
 
 def source_files() -> set[str]:
@@ -73,11 +85,14 @@ def source_files() -> set[str]:
     }
 
 
-def test_the_wheel_holds_our_four_packages_whole_and_nothing_else(built: Path) -> None:
+def test_the_wheel_holds_our_four_packages_whole_and_nothing_else_but_the_kernelspec(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
 
-    installed = {name for name in names if ".dist-info/" not in name}
+    shared = {name.partition(".data/data/")[2] for name in names if ".data/" in name}
+    files = ["kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"]
+    assert shared == {f"share/jupyter/kernels/dcengine/{file}" for file in files}
+    installed = {name for name in names if ".dist-info/" not in name and ".data/" not in name}
     assert installed == source_files()
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from dcengine.cli import app
-from dcengine.cli.checkup import cluster, database, engine, packages, port_of
+from dcengine.cli.checkup import cluster, database, engine, kernel, packages, port_of
 from dcengine.config import Settings
 from dcengine.owner import Lock
 from dcengine.server import application, listen
@@ -126,6 +126,25 @@ def test_installed_packages_are_compared_with_what_is_needed() -> None:
 
     assert findings
     assert all(finding.advice for finding in findings if finding.verdict != "ok")
+
+
+def test_the_kernel_is_looked_for_where_jupyter_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_core.paths.jupyter_path", lambda *_: [str(tmp_path / "theirs"), str(tmp_path)])
+    spec = tmp_path / "dcengine/kernel.json"
+    missing = kernel()
+    spec.parent.mkdir()
+    found = []
+    for python in ("python", str(tmp_path / "removed/python")):
+        spec.write_text(json.dumps({"argv": [python, "-m", "dcengine_kernel"]}))
+        found.append(kernel())
+    spec.write_text("[]")
+    damaged = kernel()
+
+    assert (missing.verdict, missing.advice) == ("note", "dcengine kernel install --user")
+    assert [one.verdict for one in found] == ["ok", "wrong"]
+    assert str(spec.parent) in found[0].found
+    assert "removed/python, which is gone" in found[1].found
+    assert damaged.verdict == "wrong"
 
 
 async def test_an_engine_that_answers_is_timed() -> None:
