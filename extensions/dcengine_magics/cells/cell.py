@@ -1,0 +1,45 @@
+"""A cell on its way to a worker, and what comes back; light enough for both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell ready to travel."""
+
+    source: str  #: Python, IPython's own syntax translated; its line numbers are those of the notebook's cell
+    number: int  #: the notebook's In[number]
+    file: str  #: what the notebook knows its source by, so that tracebacks of what comes back find it
+    names: bytes  #: a parcel of the names that the cell needs
+    out: tuple[str, ...]  #: the names to bring back
+    is_asked_for: bool  #: *out* was given by hand, so each of its names has to come
+    colors: str = ""  #: the notebook's, for tracebacks
+    sources: dict[str, tuple[int, str]] = field(default_factory=dict)  #: other cells, by file: number and source
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell that succeeded leaves behind."""
+
+    names: bytes  #: a parcel
+    modules: dict[str, str] = field(default_factory=dict)  #: names that stand for modules
+    has_value: bool = False  #: its last expression had a value
+    value_is: str | None = None  #: the name among *names* that has this very value
+    value: bytes | None = None  #: else the value as a parcel of the name ``_``, if it can travel
+
+
+class RunCell:
+    """The function that a remote cell's job calls, under a name that people know the cell by."""
+
+    def __init__(self, title: str) -> None:
+        self.__module__, self.__qualname__ = "__main__", title
+
+    def __reduce__(self) -> tuple[type[RunCell], tuple[str]]:
+        return RunCell, (self.__qualname__,)
+
+    def __call__(self, cell: Cell) -> CellResult:
+        from .remote import run_cell
+
+        return run_cell(cell)

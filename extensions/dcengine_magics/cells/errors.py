@@ -1,0 +1,75 @@
+"""What can be wrong with a remote cell, as branches of dcengine's own tree of errors."""
+
+from __future__ import annotations
+
+from dcengine.errors import DcengineError, TaskError
+
+
+class InvalidCell(DcengineError, ValueError):
+    """The ``%%distribute`` line, or what it asks for, makes no sense."""
+
+    def __init__(self, problem: str, usage: str = "") -> None:
+        super().__init__(problem, usage)
+        self.problem, self.usage = problem, usage
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n{self.usage}" if self.usage else self.problem
+
+
+class UndefinedName(DcengineError, NameError):
+    """The cell uses a name that exists nowhere."""
+
+    def __init__(self, names: dict[str, int]) -> None:
+        super().__init__(names)
+        self.names = names  #: each with the line of the cell that uses it first
+
+    def __str__(self) -> str:
+        places = " and ".join(f"{name!r} (line {line})" for name, line in self.names.items())
+        return (
+            f"{places} is used in this cell but defined neither in it nor in the notebook; "
+            "nothing was sent. Define it first, or correct the name"
+        )
+
+
+class NamesCannotTravel(DcengineError, TypeError):
+    """Values that the cell uses, or was asked to give back, cannot be pickled."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons  #: by name
+
+    def __str__(self) -> str:
+        told = "\n".join(f"  {name}: {reason}" for name, reason in self.reasons.items())
+        return (
+            f"these names cannot travel:\n{told}\n"
+            "Create them inside the cell, or use the data they are made from instead"
+        )
+
+
+class CellExited(TaskError):
+    """The cell asked its interpreter to exit."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+    def __str__(self) -> str:
+        said = f" with {self.code}" if self.code else ""
+        return (
+            f"the cell ended itself by exit(){said}; there is nothing to exit on a worker, it stays for others. "
+            "Raise an exception, or put the rest of the cell under an if"
+        )
+
+
+class NoInputOnWorkers(TaskError, EOFError):
+    """The cell asked the person at the keyboard, whom a worker cannot reach."""
+
+    def __init__(self, asked_by: str) -> None:
+        super().__init__(asked_by)
+        self.asked_by = asked_by
+
+    def __str__(self) -> str:
+        return (
+            f"{self.asked_by} cannot ask anybody on a worker; "
+            "ask in a cell of the notebook and use the answer in the remote one"
+        )

@@ -1,0 +1,155 @@
+"""A cell of the notebook made ready to travel: checked, its names found and packed."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import dcengine
+from dcengine.errors import DcengineError
+from dcengine.plain import table
+
+from . import parcel
+from .cell import Cell
+from .errors import InvalidCell, NamesCannotTravel
+from .names import Names, names_of
+from .taking import OUTPUT, taken_from
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+HEAD = "# %%distribute"  #: stands in the line of the magic, so that line numbers are the notebook's
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cell that could be sent."""
+
+    shell: InteractiveShell
+    source: str
+    file: str
+    number: int  #: the cell's own: In[number]
+    names: Names
+    taken: dict[str, Any]  #: what it needs from the notebook
+    out: tuple[str, ...]
+    is_asked_for: bool
+
+    def packed(self) -> Cell:
+        """Return the cell with its names packed; raises `NamesCannotTravel`."""
+        return Cell(
+            source=self.source,
+            number=self.number,
+            file=self.file,
+            names=self._parcel(),
+            out=self.out,
+            is_asked_for=self.is_asked_for,
+            colors=self.shell.colors,
+            sources=_sources_of(self.taken, self.shell),
+        )
+
+    def _parcel(self) -> bytes:
+        try:
+            return self._packed_names(self.taken)
+        except Exception as error:  # pickling runs any code; find out whose
+            reasons = self._reasons()
+            vital = {name: reason for name, reason in reasons.items() if self._is_vital(name)}
+            if vital or not reasons:
+                raise NamesCannotTravel(vital or {", ".join(self.taken): str(error)}) from None
+            return self._packed_names({name: one for name, one in self.taken.items() if name not in reasons})
+
+    def _packed_names(self, values: Mapping[str, Any]) -> bytes:
+        return parcel.pack_for_worker(values, self.shell.user_global_ns, self.shell.user_ns_hidden.keys())
+
+    def _reasons(self) -> dict[str, str]:
+        found = {
+            name: parcel.reason_against(partial(self._packed_names, {name: value}), value)
+            for name, value in self.taken.items()
+        }
+        return {name: reason for name, reason in found.items() if reason}
+
+    def _is_vital(self, name: str) -> bool:
+        """Tell whether the cell needs *name* from here, for all that can be seen: it never binds it."""
+        return name in self.names.certain or name not in self.names.made
+
+    def described(self, tags: str) -> str:
+        """Return what would travel where, for people."""
+        rows = [(name, type(value).__qualname__, self._size_of(name)) for name, value in self.taken.items()]
+        return "\n".join(
+            [
+                table(["name", "type", "size"], rows) if rows else "no name would travel",
+                f"would come back: {', '.join(self.out) or 'no name'}",
+                f"workers: {_who_matches(tags)}",
+                "nothing was sent, nothing ran",
+            ]
+        )
+
+    def _size_of(self, name: str) -> str:
+        value = self.taken[name]
+        reason = parcel.reason_against(partial(self._packed_names, {name: value}), value)
+        return f"cannot travel: {reason}" if reason else size(len(self._packed_names({name: value})))
+
+
+def prepare(shell: InteractiveShell, body: str, out: Sequence[str] | None) -> Prepared:
+    """Return the cell *body* ready to be packed; raises `SyntaxError`, `UndefinedName`, `InvalidCell`."""
+    lines_above = len(body) - len(body.lstrip("\n"))
+    source = HEAD + "\n" * (lines_above + 1) + shell.transform_cell(body)
+    number = _number_of_cell(shell)
+    file = shell.compile.cache(source, number, raw_code=source)
+    names = names_of(_checked(source, file), shell.transform_cell)
+    taken = taken_from(shell.user_ns, shell.user_ns_hidden, names)
+    made = tuple(name for name in names.made if not OUTPUT.fullmatch(name))
+    for name in out or ():
+        if name not in names.made and name not in taken and not names.is_open:
+            raise InvalidCell(f"--out asks for {name}, which the cell never binds")
+    return Prepared(shell, source, file, number, names, taken, made if out is None else tuple(out), out is not None)
+
+
+def _number_of_cell(shell: InteractiveShell) -> int:
+    """Return the number of the cell that is on the stack; the shell's own count may be at the next one already."""
+    known: dict[str, int] = getattr(shell.compile, "_filename_map", {})
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_filename in known:
+            return known[frame.f_code.co_filename]
+    return shell.execution_count
+
+
+def _checked(source: str, file: str) -> ast.Module:
+    """Return *source* parsed; raises `SyntaxError` also for what parses but makes no sense."""
+    tree = ast.parse(source, file)
+    compile(tree, file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    return tree
+
+
+def _sources_of(values: Mapping[str, Any], shell: InteractiveShell) -> dict[str, tuple[int, str]]:
+    """Return the cells in which functions and classes among *values* were written, for their tracebacks."""
+    known = getattr(shell.compile, "_filename_map", {})
+    found = {}
+    for value in values.values():
+        for one in vars(value).values() if isinstance(value, type) else (value,):
+            file = one.__code__.co_filename if isinstance(one, FunctionType) else ""
+            if file in known and file in linecache.cache:
+                found[file] = (known[file], "".join(linecache.getlines(file)))
+    return found
+
+
+def _who_matches(tags: str) -> str:
+    try:
+        return dcengine.explain(tags)
+    except DcengineError as error:
+        return f"nobody can say: {error}"
+
+
+def size(count: int) -> str:
+    """Return *count* bytes in the unit in which people think of them."""
+    for unit, one in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= one:
+            return f"{count / one:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,86 @@
+"""What a remote shell shows, as live messages of the job that runs its cell."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+
+from dcengine.errors import PayloadTooLarge
+from dcengine.runner import live
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def show(kind: str, content: Mapping[str, Any]) -> None:
+    """Say *content* in a live message of *kind*, after all text printed before."""
+    channel = live.current()
+    if channel is None:
+        return
+    try:
+        channel.show(kind, msgspec.json.encode(content, enc_hook=_plain))
+    except PayloadTooLarge as error:
+        raise error.with_traceback(None) from None
+
+
+def _plain(value: object) -> object:
+    """Return *value*, which JSON does not know, as something that it does."""
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    return str(value)
+
+
+def without_widgets(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mime bundle *data* without its live widget, which has no partner in the notebook."""
+    return {mime: content for mime, content in data.items() if mime != WIDGET_VIEW}
+
+
+class LivePublisher(DisplayPublisher):
+    """Publishes displays of a remote cell."""
+
+    def publish(
+        self,
+        data: Mapping[str, Any],
+        metadata: Mapping[str, Any] | None = None,
+        *_: object,
+        transient: Mapping[str, Any] | None = None,
+        update: bool = False,
+        **__: object,
+    ) -> None:
+        """Send *data* to the notebook; with *update*, to where the same display id was shown before."""
+        content = {"data": without_widgets(data), "metadata": metadata or {}, "transient": transient or {}}
+        show("update" if update else "display", content)
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Clear the cell in the notebook; with *wait*, when the next output comes."""
+        show("clear", {"wait": wait})
+
+
+class LiveDisplayHook(DisplayHook):
+    """Shows the value of a remote cell's last expression."""
+
+    source = ""  #: of the cell that runs
+
+    def quiet(self) -> bool:
+        """Tell whether the cell ends with a semicolon."""
+        return bool(self.semicolon_at_end_of_expression(self.source))
+
+    def write_output_prompt(self) -> None:
+        """Leave the prompt to the notebook."""
+
+    def write_format_data(self, format_dict: Mapping[str, Any], md_dict: Mapping[str, Any] | None = None) -> None:
+        """Send the value as it looks."""
+        show("result", {"data": without_widgets(format_dict), "metadata": md_dict or {}})
+
+    def log_output(self, format_dict: object) -> None:
+        """Keep no log."""
+
+    def finish_displayhook(self) -> None:
+        """Print nothing after the value."""
+        self._is_active = False

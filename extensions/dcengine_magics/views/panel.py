@@ -1,0 +1,95 @@
+"""A live output of a cell: a widget, its static forms beside it, and those alone in its place at the end."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from .subjects import Sight
+
+logger = logging.getLogger(__name__)
+
+
+class Panel:
+    """One output; implements `refreshing.Screen`.
+
+    Everything it says has the cell that showed it as its parent, whichever thread says it: ipykernel keeps the
+    parent in context variables, so a copy of the context at birth is all that is needed.
+    """
+
+    def __init__(self, publisher: Any, sight: Sight, cancel: Callable[[], object] | None) -> None:
+        self._publisher = publisher
+        self._context = contextvars.copy_context()
+        self._id = f"dcengine-{uuid.uuid4().hex}"
+        self._last = sight.bundle()
+        self._html = ipywidgets.HTML(sight.html)
+        self._parts: list[Any] = [self._html]
+        self._cancel = cancel
+        self.on_cancel: Callable[[], None] = lambda: None  #: told once the engine knows
+        if cancel is not None:
+            self._parts.append(self._button())
+        self._box = ipywidgets.VBox(self._parts)
+
+    def open(self) -> None:
+        """Show the widget."""
+        for widget in self._parts:
+            _hear_anywhere(widget)
+        view = {mime: data for mime, data in self._box._repr_mimebundle_().items() if mime != "text/plain"}
+        self._publisher.publish({**view, **self._last}, {}, transient={"display_id": self._id})
+
+    def draw(self, sight: Sight, note: str) -> None:
+        self._context.run(setattr, self._html, "value", sight.bundle(note)["text/html"])
+
+    def finish(self, sight: Sight, note: str) -> None:
+        self._last = sight.bundle(note)
+        self._context.run(self._replace)
+
+    def repeat(self) -> None:
+        # Tools that run notebooks cell by cell hear nothing but the present cell; the display id does the rest.
+        self._publisher.publish(self._last, {}, transient={"display_id": self._id}, update=True)
+
+    def _replace(self) -> None:
+        self._publisher.publish(self._last, {}, transient={"display_id": self._id}, update=True)
+        for widget in (self._box, *self._parts):
+            for part in (widget, widget.layout, getattr(widget, "style", None)):
+                if part is not None:
+                    part.close()
+
+    def _button(self) -> Any:
+        button = ipywidgets.Button(
+            description="Cancel", layout=ipywidgets.Layout(width="auto", height="26px", margin="0 0 4px 0")
+        )
+        button.on_click(self._click)
+        return button
+
+    def _click(self, button: Any) -> None:
+        button.disabled, button.description = True, "Cancelling"
+        # An engine that does not answer must not hold up the kernel.
+        threading.Thread(target=self._call_off, args=(button,), name="dcengine-cancel", daemon=True).start()
+
+    def _call_off(self, button: Any) -> None:
+        assert self._cancel is not None
+        try:
+            self._cancel()
+        except Exception as error:  # a notebook callback: there is nobody to raise it to
+            logger.warning("cancelling failed: %s", error)
+            self._context.copy().run(self._offer_again, button)
+        self.on_cancel()
+
+    def _offer_again(self, button: Any) -> None:
+        button.disabled, button.description = False, "Cancel"
+        _hear_anywhere(button)
+
+
+def _hear_anywhere(widget: Any) -> None:
+    """Have clicks on *widget* answered by the subshell they are sent to, while the main shell runs a cell.
+
+    ipykernel 7.4 sends whatever a widget hears to the shell that spoke through it last, which may be busy for hours.
+    """
+    vars(widget.comm).pop("_reply_subshell_id", None)

@@ -1,0 +1,221 @@
+"""What views look at: batches, jobs, projects, leaderboards, workers; each says how to look and how it is shown."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as NoAnswer
+from typing import Any, NamedTuple, Protocol
+
+from dcengine.codec import unpack_failure
+from dcengine.errors import ClusterError, EngineError, NotFound, StoreError
+from dcengine.handles import BatchHandle, JobHandle, Link
+from dcengine.lists import Leaderboard, WorkerList
+from dcengine.verbs import (
+    BatchStatus,
+    EngineStatus,
+    FailedItem,
+    JobStatus,
+    LeaderboardRow,
+    ProjectStatus,
+    StageOutput,
+    WorkerStatus,
+)
+
+from . import rendering, wording
+
+PATIENCE = 5.0  #: seconds an engine may take to answer
+LOST = (EngineError, StoreError, ClusterError, ConnectionError, NoAnswer, TimeoutError, CancelledError)
+SAMPLE = 200  #: failed items that are read to find the reasons
+PACE_SECONDS = 5.0  #: of recent looks that a project's pace is measured over
+IDLE_LOOKS = 2  #: without anything running, after which a table stays as it is
+
+
+class Sight(NamedTuple):
+    """What there was to see at one moment."""
+
+    html: str
+    text: str
+    is_over: bool
+
+    def bundle(self, note: str = "") -> dict[str, Any]:
+        """Return what is published of it, *note* below."""
+        if not note:
+            return {"text/html": self.html, "text/plain": self.text}
+        return {"text/html": rendering.with_note(self.html, note), "text/plain": f"{self.text}\n{note}"}
+
+
+class Subject(Protocol):
+    """Something that can be looked at."""
+
+    cancel: Callable[[], object] | None
+
+    def look(self, patience: float) -> Sight:
+        """Ask the engine, for at most *patience* seconds a question; raises what it raises, or `TimeoutError`."""
+        ...
+
+
+def ask(link: Link, verb: str, *args: Any, patience: float, **kwargs: Any) -> Any:
+    """Ask for *verb*; raises the `TimeoutError` of futures when no answer came in time."""
+    future = link.start(verb, *args, **kwargs)
+    try:
+        return future.result(patience)
+    finally:
+        future.cancel()
+
+
+class BatchSubject:
+    """A batch and the reasons of its failures."""
+
+    def __init__(self, batch: BatchHandle) -> None:
+        self.cancel: Callable[[], object] | None = batch.cancel
+        self._link, self._id = batch._link, batch.id
+        self._failed: Sequence[FailedItem] = ()
+        self._failures = 0  #: when they were last read
+
+    def look(self, patience: float) -> Sight:
+        status: BatchStatus = ask(self._link, "batch", self._id, patience=patience)
+        if status.failed != self._failures:
+            self._failed = ask(self._link, "failures", self._id, limit=SAMPLE, patience=patience)
+            self._failures = status.failed
+        html, text = rendering.batch_html(status, self._failed), wording.batch_text(status, self._failed)
+        return Sight(html, text, status.is_final)
+
+
+class JobSubject:
+    """A job, and why it does not run."""
+
+    def __init__(self, job: JobHandle) -> None:
+        self.cancel: Callable[[], object] | None = job.cancel
+        self._link, self._id = job._link, job.id
+
+    def look(self, patience: float) -> Sight:
+        status: JobStatus = ask(self._link, "job", self._id, patience=patience)
+        waits = not status.is_final and status.task_state != "leased"
+        why = str(ask(self._link, "why", self._id, patience=patience)) if waits else ""
+        return Sight(rendering.job_html(status, why), wording.job_text(status, why), status.is_final)
+
+
+class ProjectSubject:
+    """A project: its stages, and how fast its jobs end."""
+
+    cancel: Callable[[], object] | None = None
+
+    def __init__(self, link: Link, name: str, known: str) -> None:
+        self._link, self._name, self._known = link, name, known
+        self._pace = Pace()
+        self._failed: Sequence[FailedItem] = ()
+        self._failures = 0  #: when they were last read
+
+    def look(self, patience: float) -> Sight:
+        try:
+            status: ProjectStatus = ask(self._link, "project", self._name, patience=patience)
+        except NotFound:  # declared here and not told to the engine yet
+            return Sight(rendering.plain_html(self._known), self._known, is_over=True)
+        if status.failed != self._failures:
+            ends: list[StageOutput] = ask(self._link, "failed_jobs", self._name, limit=SAMPLE, patience=patience)
+            self._failed = [
+                FailedItem(end.number, end.job, unpack_failure(end.data).sentence) for end in ends if end.data
+            ]
+            self._failures = status.failed
+        seen = (status, self._pace.note(status.done), self._failed)
+        return Sight(rendering.project_html(*seen), wording.project_text(*seen), not status.open or status.is_paused)
+
+
+class Pace:
+    """How fast a count grows, over the last looks at it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: deque[tuple[float, int]] = deque()
+
+    def note(self, count: int) -> float:
+        """Take note of *count* as it is now; return how much it grows in a second."""
+        now = self._clock()
+        self._looks.append((now, count))
+        while now - self._looks[0][0] > PACE_SECONDS:
+            self._looks.popleft()
+        since, before = self._looks[0]
+        return max(0.0, (count - before) / (now - since)) if now - since >= 0.5 else 0.0
+
+
+class LeaderboardSubject:
+    """A leaderboard, asked for again while there is work on its project; else as it stood."""
+
+    cancel: Callable[[], object] | None = None
+
+    def __init__(self, board: Leaderboard) -> None:
+        self._board = board
+        self._rest = Rest()
+
+    def look(self, patience: float) -> Sight:
+        link, project = self._board.link, self._board.project
+        if link is not None and self._rest.note(self._is_busy(link, patience)):
+            rows: list[LeaderboardRow] = ask(link, "leaderboard", project, patience=patience)
+            self._board = Leaderboard(rows, project, link)
+        return Sight(rendering.leaderboard_html(self._board, project), repr(self._board), self._rest.is_over)
+
+    def _is_busy(self, link: Link, patience: float) -> bool:
+        if self._board.project == "functions":
+            return _is_running(link, patience)
+        status: ProjectStatus = ask(link, "project", self._board.project, patience=patience)
+        return any(stage.counts.get("leased") for stage in status.stages)
+
+
+class WorkersSubject:
+    """The workers of an engine, asked for again while one of them starts or is at work; else as they stood."""
+
+    cancel: Callable[[], object] | None = None
+
+    def __init__(self, workers: WorkerList) -> None:
+        self._workers = workers
+        self._rest = Rest()
+
+    def look(self, patience: float) -> Sight:
+        link = self._workers.link
+        if link is not None and self._rest.note(self._is_busy(link, patience)):
+            rows: list[WorkerStatus] = ask(link, "workers", patience=patience)
+            self._workers = WorkerList(rows, link)
+        return Sight(rendering.workers_html(self._workers), repr(self._workers), self._rest.is_over)
+
+    def _is_busy(self, link: Link, patience: float) -> bool:
+        return any(worker.state == "starting" for worker in self._workers) or _is_running(link, patience)
+
+
+class Rest:
+    """Tells a pause between two pieces of work from the end of it."""
+
+    def __init__(self) -> None:
+        self._idle_looks = IDLE_LOOKS  #: at rest until work is seen
+
+    @property
+    def is_over(self) -> bool:
+        return self._idle_looks >= IDLE_LOOKS
+
+    def note(self, is_busy: bool) -> bool:
+        """Take note of whether there was work; return whether another look at its effects is worth it."""
+        was_over = self.is_over
+        self._idle_looks = 0 if is_busy else self._idle_looks + 1
+        return not (was_over and self.is_over)
+
+
+def subject_of(thing: Any) -> Subject:
+    """Return *thing* as something to look at."""
+    if isinstance(thing, BatchHandle):
+        return BatchSubject(thing)
+    if isinstance(thing, JobHandle):
+        return JobSubject(thing)
+    if isinstance(thing, Leaderboard):
+        return LeaderboardSubject(thing)
+    if isinstance(thing, WorkerList):
+        return WorkersSubject(thing)
+    from dcengine import api  # a project belongs to whichever engine is in use
+
+    return ProjectSubject(api.current(), thing.name, repr(thing))
+
+
+def _is_running(link: Link, patience: float) -> bool:
+    status: EngineStatus = ask(link, "status", patience=patience)
+    return bool(status.counts.get("leased"))
