@@ -26,6 +26,7 @@ faults: $(INSTALLED)  ## Run the tests that kill things
 bench: $(INSTALLED)  ## Measure, with the peers beside us
 	@$(BIN)/python -m benchmarks.store
 	@$(BIN)/python -m benchmarks.functions
+	@$(BIN)/python -m benchmarks.notebook
 	@$(BIN)/python -m benchmarks.imports
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports

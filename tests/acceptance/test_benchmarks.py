@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
     "store": ["percall_ratio_1", "percall_ratio_32", "percall_ratio_256", "onehop_ratio_32"],
     "functions": ["latency_vs_dask", "map10k_vs_dask", "ms10_over_ideal", "ms10_vs_dask"],
+    "notebook": ["kernel_start_vs_stock", "rtt_vs_stock_kernel"],
     "imports": ["import_over_bare_ms", "bare_ms", "import_ms", "modules"],
 }
 WITHOUT_JOBLIB = """

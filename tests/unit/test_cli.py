@@ -344,7 +344,7 @@ def test_jobs_lists_jobs_and_batches(link: WorkingLink, chosen: object) -> None:
 
 def test_a_number_after_jobs_shows_that_job_and_its_output(link: WorkingLink, chosen: object) -> None:
     fill(link)
-    link.engine.outputs[2] = "working\n"
+    link.engine.printed[2] = "working\n"
 
     text = good("jobs", "2")
 
@@ -410,11 +410,27 @@ def test_status_and_leaderboard_are_shown(chosen: object) -> None:
     assert json.loads(good("leaderboard", "--json"))[0] == {"nickname": "alice", "tasks": 3, "share": 0.75}
 
 
+def test_a_job_of_a_project_is_shown_and_named_by_its_place_there(link: WorkingLink, chosen: object) -> None:
+    fill(link)
+    link.engine.statuses[2] = replace(link.engine.statuses[2], project="photos", number=17, stage="crop")
+
+    assert "photos/17" in good("jobs")
+    assert "crop" in good("jobs", "photos/17")
+    assert json.loads(good("jobs", "photos/17", "--json"))["job"]["id"] == 2
+    assert "job 2 is" in good("jobs", "why", "photos/17")
+    assert good("jobs", "cancel", "photos/17") == "job 2 is cancelled\n"
+
+
+@pytest.mark.parametrize("name", ["0", "photos", "photos/", "/3", "photos/x", "-"])
+def test_what_names_no_job_is_refused(chosen: object, name: str) -> None:
+    assert run("jobs", "why", name).exit_code == 2
+
+
 def test_what_jobs_say_never_steers_the_terminal(link: WorkingLink, chosen: object) -> None:
     fill(link)
     evil = "\x1b]0;owned\x07\x1b[2J\r[red]name[/red]"
     link.engine.statuses[2] = replace(link.engine.statuses[2], name=evil)
-    link.engine.outputs[2] = evil
+    link.engine.printed[2] = evil
 
     for text in (good("jobs"), good("jobs", "2"), good("jobs", "2", "--json")):
         assert not {"\x1b", "\x07", "\r"} & set(text)

@@ -44,10 +44,12 @@ def test_the_first_sample_of_the_readme_does_what_it_says(tmp_path: Path, capsys
     with dcengine.Engine(tmp_path / "dcengine.db", workers=2, processes=False):
         run_sample(0, tmp_path)
 
-    first, second, third = capsys.readouterr().out.splitlines()
+    first, second, third, headings, row = capsys.readouterr().out.splitlines()
     assert first == "1 42"
     assert second == "499500 1000 of 1000"
-    assert third.startswith("succeeded 42 [LeaderboardRow(")
+    assert third == "succeeded 42"
+    assert headings.split() == ["contributor", "tasks", "share"]
+    assert row.split()[-2:] == ["1,001", "100.0%"]
 
 
 def test_the_second_sample_of_the_readme_does_what_it_says(
@@ -69,7 +71,7 @@ def test_the_first_screen_of_the_readme_has_the_two_commands() -> None:
 
     assert "make demo" in screen
     assert "make test" in screen
-    assert "](docs/images/demo.png)" in README
+    assert "](docs/images/quickstart.png)" in README
 
 
 def test_every_test_that_the_status_page_names_is_there() -> None:
@@ -120,7 +122,7 @@ def test_every_file_in_the_tree_of_the_architecture_exists() -> None:
 
     named = set(re.findall(r"\b([a-z_]+\.py)\b", tree))
     assert len(named) > 15
-    folders = [ROOT / "dcengine", ROOT / "dcengine/engine"]
+    folders = [ROOT / folder for folder in ("dcengine", "dcengine/engine", "extensions/dcengine_magics", "notebooks")]
     assert [name for name in sorted(named) if not any((folder / name).is_file() for folder in folders)] == []
 
 

@@ -63,6 +63,18 @@ async def test_a_result_is_waited_for_as_long_as_asked(engine: EngineDouble, bro
     assert codec.loads(await (await question).read()) == "late"
 
 
+async def test_failures_of_a_batch_come_with_their_reasons(engine: EngineDouble, browser: Browser) -> None:
+    submitted = await post(browser, "/v1/batches", batch_of(codec.pack_function(abs), 4))
+    batch = msgspec.json.decode(await submitted.read(), type=BatchStatus)
+    for number in range(3):
+        await engine.report(batch.id, "failed", number)
+
+    answer = await browser.get(f"/v1/batches/{batch.id}/failures?limit=2")
+    assert [item["index"] for item in await answer.json()] == [0, 1]
+    assert (await browser.get("/v1/batches/99/failures")).status == 404
+    assert (await browser.get("/v1/batches/1/failures?limit=0")).status == 400
+
+
 async def test_reports_of_a_batch_come_as_msgpack(engine: EngineDouble, browser: Browser) -> None:
     submitted = await post(browser, "/v1/batches", batch_of(codec.pack_function(abs), 3))
     batch = msgspec.json.decode(await submitted.read(), type=BatchStatus)
@@ -78,7 +90,7 @@ async def test_reports_of_a_batch_come_as_msgpack(engine: EngineDouble, browser:
 
 async def test_output_is_text_that_browsers_do_not_run(engine: EngineDouble, browser: Browser) -> None:
     await post(browser, "/v1/jobs", submission_of())
-    engine.outputs[1] = "<script>\udc80 ü"
+    engine.printed[1] = "<script>\udc80 ü"
 
     answer = await browser.get("/v1/jobs/1/output")
 

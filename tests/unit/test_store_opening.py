@@ -155,5 +155,6 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path, monkeypatc
         "name",
         "created",
         "last_number",
+        "is_paused",
     ]
     connection.close()

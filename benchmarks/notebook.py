@@ -1,0 +1,246 @@
+"""The notebook: an empty remote cell beside ipyparallel's, and our kernel beside ipykernel's own.
+
+Both kernels are started in the same way, by turns; so are the blocks of questions and cells.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import zmq
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+
+from .showing import arguments, circumstances, show
+
+KERNELS = {"dcengine": "dcengine_kernel", "stock": "ipykernel_launcher"}  #: the modules that kernelspecs start
+CELLS = {
+    "dcengine": (
+        "dcengine_kernel",
+        "import dcengine, os, signal; from dcengine.api import current; dcengine.submit(int).result()",
+        "%%distribute\npass",
+        "os.kill(current().call('status').pid, signal.SIGTERM)",
+    ),
+    "embedded": (
+        "dcengine_kernel",
+        "import dcengine; engine = dcengine.Engine('work.db', workers=1).start()",
+        "%%distribute\npass",
+        "engine.close()",
+    ),
+    "ipyparallel": (
+        "ipykernel_launcher",
+        "import ipyparallel; cluster = ipyparallel.Cluster(n=1, log_level=40)\n"
+        "client = cluster.start_and_connect_sync(); client[:].activate()",
+        "%%px\npass",
+        "cluster.stop_cluster_sync()",
+    ),
+}  #: for each way to run an empty cell elsewhere: the kernel, what prepares it, the cell, what ends it
+PATIENCE = 60.0  #: seconds for any one answer
+WARM_UP = 20  #: questions to each kernel before any counts
+BLOCK = 10  #: questions to one kernel before it is the other's turn
+
+
+Rounds = list[dict[str, list[float]]]  #: what each kernel took, in each round
+
+
+class Sizes(NamedTuple):
+    """How much is measured."""
+
+    starts: int  #: of each kernel
+    questions: int  #: to each kernel
+    cells: int  #: in each way
+
+
+FULL, QUICK = Sizes(15, 200, 200), Sizes(3, 40, 40)
+
+
+# ---- kernels -------------------------------------------------------------------------------
+
+
+@contextmanager
+def kernel(module: str) -> Iterator[BlockingKernelClient]:
+    """A kernel of its own in an empty folder, without anybody's settings; it may not answer yet."""
+    context = zmq.Context()
+    context.setsockopt(zmq.RECONNECT_IVL, 2)  # milliseconds: the usual 100 would round the time of a start
+    with tempfile.TemporaryDirectory(prefix="dcengine-benchmark-") as folder:
+        file, _ = write_connection_file(str(Path(folder, "kernel.json")))
+        environment = {**os.environ, "IPYTHONDIR": folder, "JUPYTER_NO_CONFIG": "1"}
+        command = [sys.executable, "-m", module, "-f", file]
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        client = BlockingKernelClient(connection_file=file, context=context)
+        client.load_connection_file()
+        client.start_channels(hb=False)
+        try:
+            yield client
+        finally:
+            client.shutdown()
+            process.wait(PATIENCE)
+            client.stop_channels()
+            context.destroy(linger=0)
+
+
+def start_seconds(module: str) -> float:
+    """Return how long a kernel takes from the start of its process to its first answer."""
+    started = time.perf_counter()
+    with kernel(module) as client:
+        client.kernel_info()
+        client.get_shell_msg(timeout=PATIENCE)
+        return time.perf_counter() - started
+
+
+def question_seconds(client: BlockingKernelClient) -> float:
+    """Return how long ``1+1`` takes from the request until its result has come and the kernel is idle."""
+    seconds, result = cell_seconds(client, "1+1")
+    assert result == "2", "a wrong result"
+    return seconds
+
+
+def cell_seconds(client: BlockingKernelClient, code: str) -> tuple[float, str | None]:
+    """Return how long *code* takes from the request until the kernel is idle again, and its result as text."""
+    started = time.perf_counter()
+    request = client.execute(code)
+    result = None
+    while True:
+        message = client.get_iopub_msg(timeout=PATIENCE)
+        if message["parent_header"].get("msg_id") != request:
+            continue
+        if message["msg_type"] == "execute_result":
+            result = message["content"]["data"]["text/plain"]
+        if message["content"].get("execution_state") == "idle":
+            break
+    reply = client.get_shell_msg(timeout=PATIENCE)
+    seconds = time.perf_counter() - started
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return seconds, result
+
+
+# ---- the measures --------------------------------------------------------------------------
+
+
+def kernel_starts(sizes: Sizes) -> Rounds:
+    """Return the milliseconds that each kernel takes to start, round by round."""
+    for module in KERNELS.values():
+        start_seconds(module)  # the first import writes byte code
+    return [{name: [1000 * start_seconds(KERNELS[name])] for name in _order(number)} for number in range(sizes.starts)]
+
+
+def kernel_questions(sizes: Sizes) -> Rounds:
+    """Return the milliseconds of each ``1+1`` to each kernel, in blocks, round by round."""
+    with ExitStack() as running:
+        clients = {name: running.enter_context(kernel(module)) for name, module in KERNELS.items()}
+        for client in clients.values():
+            client.wait_for_ready(timeout=PATIENCE)
+            for _ in range(WARM_UP):
+                question_seconds(client)
+        return [
+            {name: [1000 * question_seconds(clients[name]) for _ in range(BLOCK)] for name in _order(number)}
+            for number in range(sizes.questions // BLOCK)
+        ]
+
+
+def remote_cells(sizes: Sizes) -> Rounds:
+    """Return the milliseconds that an empty cell takes on a worker, in each way, in blocks, round by round."""
+    with ExitStack() as running:
+        clients = {name: running.enter_context(prepared(name)) for name in CELLS}
+        return [
+            {
+                name: [1000 * cell_seconds(clients[name], CELLS[name][2])[0] for _ in range(BLOCK)]
+                for name in _order(number, CELLS)
+            }
+            for number in range(sizes.cells // BLOCK)
+        ]
+
+
+@contextmanager
+def prepared(name: str) -> Iterator[BlockingKernelClient]:
+    """A kernel that has run empty cells elsewhere in the way *name*, and can again."""
+    module, preparation, cell, end = CELLS[name]
+    with kernel(module) as client:
+        client.wait_for_ready(timeout=PATIENCE)
+        cell_seconds(client, preparation)
+        try:
+            for _ in range(WARM_UP):
+                cell_seconds(client, cell)
+            yield client
+        finally:
+            cell_seconds(client, end)
+
+
+def _order(number: int, ways: Iterable[str] = KERNELS) -> list[str]:
+    """Return whose turn it is in round *number*; who comes first changes, should that matter."""
+    return list(ways)[:: -1 if number % 2 else 1]
+
+
+# ---- the run -------------------------------------------------------------------------------
+
+
+def run(*, quick: bool) -> dict[str, Any]:
+    """Measure both kernels by turns; return the result."""
+    sizes = QUICK if quick else FULL
+    starts, questions, cells = kernel_starts(sizes), kernel_questions(sizes), remote_cells(sizes)
+    remote = _medians(cells)
+    return {
+        **circumstances("ipykernel", "ipython", "jupyter_client", "ipyparallel"),
+        "distribute_empty_ms": remote["dcengine"],
+        "px_empty_ms": remote["ipyparallel"],
+        "kernel_start_vs_stock": _over_stock(starts),
+        "rtt_vs_stock_kernel": _over_stock(questions),
+        "raw": {
+            "kernel_start_ms": _medians(starts),
+            "rtt_ms": _medians(questions),
+            "empty_cell_ms": remote,
+            "all_starts_ms": [{name: round(values[0], 1) for name, values in each.items()} for each in starts],
+            "sizes": sizes._asdict(),
+        },
+        "quick": quick,
+        "notes": [
+            f"median of {sizes.starts} starts each, from the start of the process to its first answer",
+            f"median of {sizes.questions} times 1+1 each, from the request to the result and an idle kernel",
+            "ours / stock, round by round, the median of all; below 1 is better",
+            f"median of {sizes.cells} empty cells each, by turns; ours with the engine in the background, as it is"
+            " found or started by itself (embedded: in the kernel), ipyparallel's with one engine of its own",
+        ],
+    }
+
+
+def _medians(rounds: Rounds) -> dict[str, float]:
+    return {name: round(median(value for each in rounds for value in each[name]), 2) for name in rounds[0]}
+
+
+def _over_stock(rounds: Rounds) -> float:
+    """Return the median over the rounds of our median over that of the stock kernel."""
+    return round(median(median(each["dcengine"]) / median(each["stock"]) for each in rounds), 3)
+
+
+def main() -> None:
+    options = arguments("The kernel beside ipykernel's own.")
+    result = run(quick=options.quick)
+    rows = [
+        [title, *(f"{result['raw'][raw][name]:.1f}" for name in KERNELS), f"{result[ratio]:.2f}x the time"]
+        for title, raw, ratio in (
+            ("start to first answer, ms", "kernel_start_ms", "kernel_start_vs_stock"),
+            ("1+1, p50 ms", "rtt_ms", "rtt_vs_stock_kernel"),
+        )
+    ]
+    remote = result["raw"]["empty_cell_ms"]
+    rows += [
+        ["%%distribute of an empty cell, p50 ms", f"{remote['dcengine']:.1f}", "", ""],
+        ["the same, engine in the kernel", f"{remote['embedded']:.1f}", "", ""],
+        ["%%px of an empty cell (ipyparallel)", "", f"{remote['ipyparallel']:.1f}", ""],
+    ]
+    show("the notebook", ["", *KERNELS, "dcengine / stock"], rows, result, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
