@@ -21,6 +21,7 @@ from .client import Client
 from .codec import pack, pack_call, pack_function
 from .errors import EngineClosed, InvalidOption
 from .handles import BatchHandle, JobHandle, Link
+from .jobs import CRASH_RETRIES
 from .lists import Leaderboard, WorkerList
 from .loops import LoopThread
 from .owner import find_or_start
@@ -208,6 +209,7 @@ class Caller:
         *args: Any,
         tags: str = "",
         retries: int = 0,
+        crash_retries: int = CRASH_RETRIES,
         timeout: float | None = None,
         priority: int = 0,
         key: str | None = None,
@@ -219,6 +221,7 @@ class Caller:
         Args:
             tags: expression a worker must satisfy, such as ``"gpu.memory>=16GiB & cuda>=12"``.
             retries: further runs allowed after the function raised.
+            crash_retries: further runs allowed after the process ended under it: a segfault, out of memory.
             timeout: seconds one run may take.
             priority: higher runs earlier.
             key: a name of your own; the same key gives the same job, not a second one.
@@ -229,7 +232,7 @@ class Caller:
         submission = Submission(
             function=pack_function(function),
             input=pack_call(args, kwargs),
-            options=options(tags, retries, timeout, priority, on_no_match),
+            options=options(tags, retries, timeout, priority, on_no_match, crash_retries),
             key=key,
             submitter=submitter(),
         )
@@ -318,16 +321,26 @@ leaderboard = _caller.leaderboard
 # ---- packing -------------------------------------------------------------------------------
 
 
-def options(tags: str, retries: int, timeout: float | None, priority: int, on_no_match: OnNoMatch) -> Options:
+def options(
+    tags: str,
+    retries: int,
+    timeout: float | None,
+    priority: int,
+    on_no_match: OnNoMatch,
+    crash_retries: int = CRASH_RETRIES,
+) -> Options:
     """Return what was asked for as one value; raises `InvalidOption`."""
     if on_no_match not in ("wait", "fail"):
         raise InvalidOption("on_no_match", repr(on_no_match), "'wait' or 'fail'")
-    for name, value in (("retries", retries), ("priority", priority)):
+    for name, value in (("retries", retries), ("crash_retries", crash_retries), ("priority", priority)):
         if not isinstance(value, int):
             raise InvalidOption(name, repr(value), "a whole number")
     if timeout is not None and not isinstance(timeout, int | float):
         raise InvalidOption("timeout", repr(timeout), "a number of seconds")
-    return Options(tags=str(tags), retries=retries, timeout=timeout, priority=priority, on_no_match=on_no_match)
+    return Options(
+        tags=str(tags), retries=retries, crash_retries=crash_retries, timeout=timeout, priority=priority,
+        on_no_match=on_no_match,
+    )  # fmt: skip
 
 
 def _blocks(calls: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], int]:

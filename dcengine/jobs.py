@@ -11,7 +11,7 @@ from .errors import InvalidOption, InvalidTransition
 VANISHED_LIMIT = 10  #: workers that may disappear under one task before it fails
 NAME_LIMIT = 100  #: characters in the name of a project or stage
 FORBIDDEN = frozenset("/{}")  #: in such names: they divide addresses
-CRASH_LIMIT = 3  #: ends of the child process (segfault, out of memory) before the task fails
+CRASH_RETRIES = 2  #: ends of the child process (segfault, out of memory) forgiven, unless its submitter says otherwise
 
 
 class State(IntEnum):
@@ -75,6 +75,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     vanished: int = 0  #: workers that disappeared under it
     crashes: int = 0  #: child processes that ended under it
     retries: int = 0  #: errors forgiven before it fails
+    crash_retries: int = CRASH_RETRIES  #: crashes forgiven before it fails
     timeout: float | None = None  #: seconds one run may take
     priority: int = 0  #: higher runs earlier
     tags: str = ""  #: the tag expression a worker must satisfy

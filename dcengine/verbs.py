@@ -27,6 +27,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     tags: str = ""  #: tag expression; empty matches every worker
     retries: int = 0  #: n allows n + 1 runs
+    crash_retries: int = 2  #: the same for runs whose process ended under them; single calls only
     timeout: float | None = None
     priority: int = 0  #: higher runs earlier
     on_no_match: OnNoMatch = "wait"

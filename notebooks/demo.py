@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -73,6 +74,7 @@ async def run_cells(client: NotebookClient) -> None:
     """Run all cells; Ctrl-C stops the one that runs, and with it the notebook, as the stop button would."""
     running = asyncio.ensure_future(client.async_execute(env=own_environment()))
     pressed = asyncio.Event()
+    show_cell = client.on_cell_execute
 
     def stop() -> None:
         if pressed.is_set():
@@ -85,7 +87,13 @@ async def run_cells(client: NotebookClient) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop)
 
-    client.on_notebook_start = take_ctrl_c_over
+    async def begin_cell(**facts: Any) -> None:
+        show_cell(**facts)
+        if pressed.is_set():  # the kernel had nothing to stop: it was between two cells
+            running.cancel()
+            await asyncio.sleep(0)  # the cancellation comes here, before the cell is sent
+
+    client.on_notebook_start, client.on_cell_execute = take_ctrl_c_over, begin_cell
     try:
         await running
     except (CellExecutionError, DeadKernelError, asyncio.CancelledError):

@@ -9,7 +9,7 @@ import msgspec
 from ..codec import Failure, failure_from, pack_failure, unpack_failure
 from ..errors import JobCancelled, TaskCrashed, WorkerVanished
 from ..events import Kind
-from ..jobs import CRASH_LIMIT, VANISHED_LIMIT, Stage, State, Task
+from ..jobs import VANISHED_LIMIT, Stage, State, Task
 from ..runner.units import Ending
 
 BACK_OFF_BASE = 0.1  #: seconds before the second run, at most
@@ -82,7 +82,7 @@ def _after_error(task: Task, value: bytes) -> Outcome:
 
 def _after_crash(task: Task, failure: Failure) -> Outcome:
     times = task.crashes + 1
-    if times < CRASH_LIMIT:
+    if times <= task.crash_retries:
         return Outcome(task.to(State.QUEUED, crashes=times), Kind.RELEASED, reason=failure.sentence)
     cause = str(failure.ours[0]) if failure.ours else failure.message
     return _failed(task, failure_from(TaskCrashed(cause, times)), crashes=times)

@@ -17,6 +17,8 @@ def check(options: Options) -> None:
     tags.parse(options.tags)
     if not 0 <= options.retries <= RETRIES_LIMIT:
         raise InvalidOption("retries", str(options.retries), f"a number from 0 to {RETRIES_LIMIT}")
+    if not 0 <= options.crash_retries <= RETRIES_LIMIT:
+        raise InvalidOption("crash_retries", str(options.crash_retries), f"a number from 0 to {RETRIES_LIMIT}")
     if options.timeout is not None and not 0 < options.timeout < 1e9:
         raise InvalidOption("timeout", str(options.timeout), "a positive number of seconds, or None for no limit")
     if abs(options.priority) > PRIORITY_LIMIT:

@@ -18,7 +18,8 @@ from .names import Names
 
 SELECT_TASK = """
 SELECT task.id, task.job, task.stage, task.batch, task.generation, task.state, task.attempt, task.errors,
-    task.vanished, task.crashes, task.retries, task.timeout, task.priority, need.tags, function.digest,
+    task.vanished, task.crashes, task.retries, task.crash_retries, task.timeout, task.priority, need.tags,
+    function.digest,
     CASE WHEN task.origin IS NULL THEN payload.input ELSE origin.output END
 FROM task
 JOIN need ON need.id = task.need
@@ -60,10 +61,10 @@ RETURNING stage, need, priority
 def task_from(row: Sequence[Any]) -> Task:
     """Return the task of one row of `SELECT_TASK`."""
     id, job, stage, batch, generation, state, attempt, errors = row[:8]
-    vanished, crashes, retries, timeout, priority, tags, function, input = row[8:]
+    vanished, crashes, retries, crash_retries, timeout, priority, tags, function, input = row[8:]
     return Task(
         id=id, job=job, stage=stage, batch=batch, generation=generation, state=State(state), attempt=attempt,
-        errors=errors, vanished=vanished, crashes=crashes, retries=retries,
+        errors=errors, vanished=vanished, crashes=crashes, retries=retries, crash_retries=crash_retries,
         timeout=None if timeout is None else timeout / 1_000_000, priority=priority,
         tags=tags, function=function or b"", input=input,
     )  # fmt: skip

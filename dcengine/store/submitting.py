@@ -18,8 +18,8 @@ INSERT INTO job (id, project, number, state, function, key, submitter, created)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_TASK = """
-INSERT INTO task (id, job, stage, state, need, priority, function, retries, timeout)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO task (id, job, stage, state, need, priority, function, retries, timeout, crash_retries)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_BATCH = """
 INSERT INTO batch (
@@ -102,9 +102,8 @@ class _NewRows:
             (id, operation.project, number, JobState.OPEN, function, submission.key, submission.submitter, at)
         )
         # The first task of a job has the job's own id: one lookup less on the way.
-        self._tasks.append(
-            (id, id, operation.stage, State.QUEUED, need, options.priority, function, options.retries, micros(options))
-        )
+        limits = (options.retries, micros(options), options.crash_retries)
+        self._tasks.append((id, id, operation.stage, State.QUEUED, need, options.priority, function, *limits))
         self._payloads.append((id, submission.input))
         if submission.request is not None:
             connection.execute("INSERT INTO request (id, at, job) VALUES (?, ?, ?)", (submission.request, at, id))

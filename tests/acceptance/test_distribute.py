@@ -357,6 +357,15 @@ def test_bad_input_is_a_clear_error_and_kernel_and_engine_live_on(
     assert notebook.execute("%%distribute\n1 + 1").contents("execute_result")[0]["data"]["text/plain"] == "2"
 
 
+def test_a_cell_that_ends_its_process_runs_once(notebook: Kernel, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+
+    answer = notebook.execute(f"%%distribute\nimport os\nopen({str(runs)!r}, 'a').write('x')\nos._exit(3)")
+
+    assert answer.reply["ename"] == "TaskCrashed"
+    assert runs.read_text() == "x"
+
+
 @pytest.mark.parametrize(
     ("line", "name", "said"),
     [

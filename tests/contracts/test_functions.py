@@ -422,6 +422,19 @@ def test_a_crash_hurts_only_its_own_job_and_is_named(interruptible: str) -> None
     assert others.results(30) == list(range(200))
 
 
+def test_a_submitter_may_forgive_no_crash(interruptible: str, tmp_path: Path) -> None:
+    def crash(path: str) -> None:
+        with Path(path).open("a") as file:
+            file.write("x")
+        os._exit(3)
+
+    handle = dcengine.submit(crash, str(tmp_path / "runs"), crash_retries=0)
+
+    with pytest.raises(dcengine.TaskCrashed, match="exit code 3"):
+        handle.result(30)
+    assert (tmp_path / "runs").read_text() == "x"
+
+
 def test_leaving_the_interpreter_is_an_error_of_the_function(engine: str) -> None:
     def leave() -> None:
         raise SystemExit(3)

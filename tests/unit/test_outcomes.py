@@ -10,7 +10,7 @@ from dcengine.codec import exception_from, failure_from, pack_failure, unpack_fa
 from dcengine.engine.outcomes import BACK_OFF_LIMIT, after_run, after_vanishing, back_off
 from dcengine.errors import JobCancelled, TaskCrashed, WorkerVanished
 from dcengine.events import Kind
-from dcengine.jobs import CRASH_LIMIT, NEXT, VANISHED_LIMIT, State, Task
+from dcengine.jobs import CRASH_RETRIES, NEXT, VANISHED_LIMIT, State, Task
 from dcengine.runner.units import Ending
 
 FAILURE = pack_failure(failure_from(ValueError("no")))
@@ -45,7 +45,7 @@ def test_n_retries_allow_n_plus_one_runs(ending: Ending, retries: int) -> None:
 
 def test_crashes_are_counted_apart_from_errors_and_end_at_their_limit() -> None:
     task = leased(retries=5)
-    for _ in range(CRASH_LIMIT - 1):
+    for _ in range(CRASH_RETRIES):
         outcome = after_run(task, Ending.CRASHED, CRASH, unwanted=False)
         assert outcome.task.state is State.QUEUED
         task = outcome.task.to(State.LEASED)
@@ -56,7 +56,7 @@ def test_crashes_are_counted_apart_from_errors_and_end_at_their_limit() -> None:
     error = exception_from(unpack_failure(outcome.output or b""))
     assert isinstance(error, TaskCrashed)
     assert "SIGSEGV" in str(error)
-    assert error.times == CRASH_LIMIT
+    assert error.times == CRASH_RETRIES + 1
 
 
 def test_vanished_workers_are_forgiven_up_to_their_limit() -> None:

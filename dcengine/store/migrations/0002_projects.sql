@@ -13,5 +13,8 @@ ALTER TABLE stage ADD COLUMN timeout INTEGER;  -- microseconds one run may take
 -- The task whose output is this one's input; its own payload.input is empty then.
 ALTER TABLE task ADD COLUMN origin INTEGER REFERENCES task;
 
+-- How many ends of its process a task is forgiven.
+ALTER TABLE task ADD COLUMN crash_retries INTEGER NOT NULL DEFAULT 2;
+
 -- How jobs left a stage, in order; the tasks of the built-in stage stay out of it, they are never listed so.
 CREATE INDEX task_stage ON task (stage, job) WHERE stage > 1;

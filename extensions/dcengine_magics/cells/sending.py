@@ -59,6 +59,7 @@ def _submit(cell: Cell, options: argparse.Namespace, replay: Replay) -> JobHandl
             tags=options.tags,
             timeout=options.timeout,
             retries=options.retries,
+            crash_retries=options.retries,  # who watches a cell wants to hear of it, not to wait for two more crashes
         )
     for warning in caught:
         if issubclass(warning.category, NoMatchWarning):
