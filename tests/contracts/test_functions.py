@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,25 +16,7 @@ import pytest
 
 import dcengine
 from dcengine.runner import live
-from tests.engines import embedded, eventually, gone, served
-
-
-@pytest.fixture(scope="module", params=["threads", "processes", "daemon"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    db: Path = tmp_path_factory.mktemp(request.param) / "work.db"
-    if request.param == "daemon":
-        with served(db, "--worker-tags", "cpu;gpu=2,site=lab"):
-            yield request.param
-    else:
-        with embedded(db, worker_tags=["cpu", "gpu=2,site=lab"], processes=request.param == "processes"):
-            yield request.param
-
-
-@pytest.fixture
-def interruptible(engine: str) -> str:
-    if engine == "threads":
-        pytest.skip("a thread cannot be interrupted")
-    return engine
+from tests.engines import eventually, gone
 
 
 def add(a: int, b: int = 0) -> int:

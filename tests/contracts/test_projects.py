@@ -16,27 +16,9 @@ import pytest
 import dcengine
 from dcengine.api import front
 from dcengine.projects import Project
-from tests.engines import embedded, environment, eventually, served
+from tests.engines import environment, eventually
 
 names = (f"project {n} (100 % ä?&#+)" for n in itertools.count(1))
-
-
-@pytest.fixture(scope="module", params=["threads", "processes", "daemon"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    db: Path = tmp_path_factory.mktemp(request.param) / "work.db"
-    if request.param == "daemon":
-        with served(db, "--worker-tags", "cpu;gpu=2,site=lab"):
-            yield request.param
-    else:
-        with embedded(db, worker_tags=["cpu", "gpu=2,site=lab"], processes=request.param == "processes"):
-            yield request.param
-
-
-@pytest.fixture
-def interruptible(engine: str) -> str:
-    if engine == "threads":
-        pytest.skip("a thread cannot be interrupted")
-    return engine
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_an_owner_that_does_not_answer_is_named_without_its_token(
     db: Path, monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
     monkeypatch.delenv("DCENGINE_URL", raising=False)
-    monkeypatch.setattr("dcengine.client.PATIENCE", 0.1)
+    monkeypatch.setattr("dcengine.connection.PATIENCE", 0.1)
     lock = Lock(db)
     lock.say(f"http://127.0.0.1:{unused_tcp_port}")
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from dcengine import client as client_module
-from dcengine import codec, errors
-from dcengine.client import Client, split_address
+from dcengine import codec, connection, errors
+from dcengine.client import Client
+from dcengine.connection import split_address
 from dcengine.server import Listening, application, listen
 from dcengine.verbs import Submission
 from tests.unit.engine_double import EngineDouble, Tokens, batch_of, submission_of
@@ -129,7 +129,7 @@ async def test_a_program_that_is_no_engine_is_recognized(status: int, verb: str)
 
 
 async def test_nobody_there_is_said_after_some_patience(monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int) -> None:
-    monkeypatch.setattr(client_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(connection, "PATIENCE", 0.2)
     client = Client(f"http://127.0.0.1:{unused_tcp_port}/?token=secret")
 
     with pytest.raises(errors.EngineUnreachable, match=f"127.0.0.1:{unused_tcp_port}") as caught:
@@ -145,7 +145,7 @@ async def test_nobody_there_is_said_after_some_patience(monkeypatch: pytest.Monk
 async def test_a_long_wait_is_asked_in_pieces(
     engine: EngineDouble, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "POLL", 0.02)
+    monkeypatch.setattr(connection, "POLL", 0.02)
     job = await client.submit(submission_of())
     waiting = asyncio.ensure_future(client.result(job.id, wait=60))
     while engine.questions.count("result") < 3:
@@ -169,7 +169,7 @@ async def test_a_wait_that_is_over_returns_nothing(client: Client) -> None:
 async def test_many_waiting_callers_hold_up_neither_questions_nor_each_other(
     engine: EngineDouble, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "LANES", 3)
+    monkeypatch.setattr(connection, "LANES", 3)
     jobs = [await client.submit(submission_of()) for _ in range(12)]
     waiting = [asyncio.ensure_future(client.result(job.id, wait=60)) for job in jobs]
 
@@ -216,7 +216,7 @@ async def test_a_submission_whose_answer_was_lost_makes_one_job(engine: EngineDo
 async def test_a_submission_of_many_pieces_arrives_whole(
     engine: EngineDouble, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PIECE", 1000)
+    monkeypatch.setattr(connection, "PIECE", 1000)
     data = bytes(range(256)) * 50
 
     await client.submit(submission_of(len, data))

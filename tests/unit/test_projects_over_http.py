@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from dcengine import client as client_module
-from dcengine import codec
+from dcengine import codec, connection
 from dcengine.client import Client
 from dcengine.errors import InvalidOption, NotFound, ProjectInUse
 from dcengine.server import Listening, application, listen
@@ -62,7 +61,7 @@ async def test_every_verb_of_projects_answers_as_the_engine_does(
 async def test_a_project_is_waited_for_in_pieces(
     engine: EngineDouble, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "POLL", 0.05)
+    monkeypatch.setattr(connection, "POLL", 0.05)
     await client.declare_project(project_of("photos", "first", "second"))
     await client.add_jobs(items_of("photos", 1))
     waiting = asyncio.ensure_future(client.project("photos", wait=30))
