@@ -47,6 +47,7 @@ Errors cross process borders by pickle and by JSON: each hands its facts to
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 
@@ -130,7 +131,10 @@ class NotFound(DcengineError, LookupError):
         self.kind, self.id = kind, id
 
     def __str__(self) -> str:
-        return f"no {self.kind} {self.id} in this engine's file; `dcengine jobs` lists what there is"
+        way_out = "`dcengine jobs` lists what there is"
+        if self.kind == "project":
+            way_out = "a new project needs a stage, a function decorated with @project.stage, before all else"
+        return f"no {self.kind} {self.id} in this engine's file; {way_out}"
 
 
 class ProjectInUse(DcengineError):
@@ -185,7 +189,7 @@ class TaskTimeout(TaskError, TimeoutError):
         self.seconds, self.how = seconds, how
 
     def __str__(self) -> str:
-        return f"ran longer than its time-out of {self.seconds:g} s and was {self.how}; a larger timeout= gives it more"
+        return f"ran longer than its time-out of {self.seconds:g} s and was {self.how}; a longer one gives it more"
 
 
 class TaskCrashed(TaskError):
@@ -368,6 +372,11 @@ class DatabaseOwned(StoreError):
         self.db, self.pid, self.url = db, pid, url
 
     def __str__(self) -> str:
+        if self.pid == os.getpid():
+            return (
+                f"{self.db} is in use by an engine that this process ({self.pid}) has started; "
+                "go on with that one, or close() it first"
+            )
         return (
             f"{self.db} is in use by the engine of process {self.pid} at {self.url or 'an address not yet known'}; "
             "use dcengine.submit() and `dcengine` without --db to work through it, stop that process, "

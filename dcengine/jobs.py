@@ -121,12 +121,12 @@ class BatchInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(what: str, name: object) -> None:
     """Refuse a name of a project or stage that could not be part of an address, or would steer a terminal."""
-    is_good = 0 < len(name) <= NAME_LIMIT and name.isprintable() and name == name.strip()
-    if not is_good or name in (".", "..") or not FORBIDDEN.isdisjoint(name):
-        expected = f"1 to {NAME_LIMIT} printable characters, none of {' '.join(sorted(FORBIDDEN))}"
-        raise InvalidOption(what, repr(name[: NAME_LIMIT + 1]), expected)
+    is_good = isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and name.isprintable() and name == name.strip()
+    if not is_good or name in (".", "..") or not FORBIDDEN.isdisjoint(str(name)):
+        allowed = f"1 to {NAME_LIMIT} printable characters, none of {' '.join(sorted(FORBIDDEN))}"
+        raise InvalidOption(what, repr(name)[: NAME_LIMIT + 3], f"{allowed}, not just dots or spaces")
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

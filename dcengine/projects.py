@@ -93,7 +93,10 @@ class Project:
         def declare(function: F) -> F:
             if not callable(function):
                 raise InvalidOption("a stage", repr(function), "a function of one value")
-            self._steps[name or str(getattr(function, "__name__", name_of(function)))] = _Step(function, options)
+            own_name = str(getattr(function, "__name__", name_of(function)))
+            if name is None and own_name == "<lambda>":  # a second one would silently take the place of the first
+                raise InvalidOption("the name of a stage that is a lambda", "missing", "name='...'")
+            self._steps[own_name if name is None else name] = _Step(function, options)
             return function
 
         return declare if function is None else declare(function)
@@ -115,8 +118,8 @@ class Project:
         """Store a job for each of *items* at the first stage; return their numbers within the project.
 
         They are durable when this returns, and begin at once if the project runs. The numbers are a range, unless
-        somebody else added jobs meanwhile. Items are taken and stored block by block: what came before an item that
-        cannot be stored stays.
+        somebody else added jobs meanwhile. Items are taken and stored in blocks of up to 4,096: with one that cannot
+        be stored its block is lost, and the blocks before it stay.
         """
         self._declare()
         packed = (pack_value(item, what=f"item {place}") for place, item in enumerate(items, 1))

@@ -90,7 +90,7 @@ class ForkServer:
         if number == signal.SIGKILL:
             end_process(process)
         else:
-            os.kill(process, number)
+            signal_group(process, number)
 
     def _reap(self) -> None:
         for number, process in list(self._children.items()):
@@ -114,6 +114,14 @@ def end_process(process: int) -> None:
     except ProcessLookupError:
         pass
     end_group(process)
+
+
+def signal_group(process: int, number: int) -> None:
+    """Send a signal to a child that was not yet reaped and to what it started, as a terminal does with Ctrl-C."""
+    try:
+        os.killpg(process, number)
+    except (ProcessLookupError, PermissionError):  # it leads no group yet, or on macOS has only zombies in it
+        os.kill(process, number)
 
 
 def end_group(process: int) -> None:

@@ -50,7 +50,7 @@ class ChildProcess(asyncio.Protocol):
                 self._transport.write(piece)
 
     def signal(self, number: int) -> None:
-        """Send a signal; SIGKILL goes to all that the child has started."""
+        """Send a signal, also to all that the child has started."""
         self._nursery.signal(self.number, number)
 
     def kill(self) -> None:
@@ -149,7 +149,7 @@ class Nursery:
         return child
 
     def signal(self, number: int, signum: int) -> None:
-        """Send a signal to child *number*, if it still runs.
+        """Send a signal to child *number* and to what it has started, if it still runs.
 
         The fork server sends it: only who reaps a process can know that its id is not another's by now.
         """

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_LIMIT = 1000  #: operations in one transaction
 INBOX_LIMIT = 10_000  #: operations that may wait before new work is refused
-INBOX_BYTES = 64 << 20  #: bytes of payload that may wait, unless nothing else waits
+INBOX_BYTES = 64 << 20  #: bytes of payload that may wait before new work is refused
 
 
 class Operation(Protocol):
@@ -71,7 +71,7 @@ class Writer:
         """
         if self._broken is not None or self._closed:
             raise self._broken or EngineClosed(str(self._db))
-        if new_work and self._waiting and (self._waiting >= INBOX_LIMIT or self._waiting_bytes + size > INBOX_BYTES):
+        if new_work and (self._waiting >= INBOX_LIMIT or self._waiting_bytes >= INBOX_BYTES):
             raise EngineBusy(self._waiting)
         self._waiting += 1
         self._waiting_bytes += size

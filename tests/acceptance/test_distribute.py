@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -331,6 +332,7 @@ def test_a_traceback_of_a_function_that_came_back_shows_its_source(notebook: Ker
     [
         ("x = = 1", "SyntaxError", "line 2"),
         ("return 1", "SyntaxError", "'return' outside function"),
+        ("exec('x = = 1')", "SyntaxError", "invalid syntax"),
         ("exit()", "CellExited", "nothing to exit on a worker"),
         ("quit", "CellExited", "nothing to exit on a worker"),
         ("import sys; sys.exit(3)", "CellExited", "exit() with 3"),
@@ -355,6 +357,107 @@ def test_bad_input_is_a_clear_error_and_kernel_and_engine_live_on(
     assert (answer.reply["status"], answer.reply["ename"]) == ("error", name)
     assert said in plain(answer.error) + answer.reply["evalue"]
     assert notebook.execute("%%distribute\n1 + 1").contents("execute_result")[0]["data"]["text/plain"] == "2"
+
+
+@pytest.mark.parametrize("cell", ["x = = 1", "exec('x = = 1')", "raise ExceptionGroup('many', [ValueError(1)])"])
+def test_syntax_errors_and_groups_are_shown_once_without_frames_of_ours(notebook: Kernel, cell: str) -> None:
+    if cell.startswith("raise") and sys.version_info < (3, 11):
+        pytest.skip("there are no groups yet")
+
+    answer = notebook.execute(f"%%distribute\n{cell}")
+
+    assert answer.kinds == ["error"]
+    assert "dcengine" not in answer.error
+    assert "run_cell_magic" not in answer.error
+
+
+def test_an_error_with_an_endless_message_is_shown_shortened(notebook: Kernel) -> None:
+    shown = plain(notebook.execute("%%distribute\nraise ValueError('x' * 40_000_000)").error)
+
+    assert "----> 2 raise ValueError" in shown
+    assert "characters are left out" in shown
+    assert len(shown) < 1_000_000
+
+
+def test_an_error_that_cannot_say_what_it_is_points_at_the_cells_lines_all_the_same(notebook: Kernel) -> None:
+    code = "class Mute(Exception):\n    def __str__(self): raise RuntimeError('no')\nraise Mute()"
+
+    answer = notebook.execute(f"%%distribute\n{code}")
+
+    assert answer.kinds == ["error"]
+    assert "----> 4 raise Mute()" in plain(answer.error)
+    assert "sending.py" not in answer.error
+
+
+def test_what_programs_and_c_code_write_appears_in_the_cell(notebook: Kernel) -> None:
+    code = """%%distribute
+import ctypes, os, subprocess
+print("one")
+subprocess.run(["sh", "-c", "echo two; echo three >&2"])
+ctypes.CDLL(None).printf(b"four\\n")
+if os.fork() == 0:
+    os.write(1, b"five\\n")
+    os._exit(0)
+os.wait();"""
+
+    cell = notebook.execute(code)
+
+    assert cell.text("stderr") == "three\n"
+    assert sorted(cell.text().split()) == ["five", "four", "one", "two"]
+
+
+def test_the_output_of_a_program_is_live(notebook: Kernel, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    script = f"echo first; while [ ! -e {go} ]; do sleep 0.02; done; echo second"
+
+    request = notebook.start(f"%%distribute\nimport os\nos.system({script!r});")
+    notebook.hear(request, lambda message: "first" in message["content"].get("text", ""))
+    go.touch()
+
+    assert notebook.finish(request).text() == "first\nsecond\n"
+
+
+def test_figures_may_be_asked_for_inline(notebook: Kernel) -> None:
+    cell = notebook.execute(
+        "%%distribute\n%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1]); plt.show()"
+    )
+
+    assert cell.kinds == ["display_data"]
+
+
+def test_how_a_cell_sets_up_its_shell_is_not_the_next_ones_affair(notebook: Kernel) -> None:
+    figures = "import matplotlib.pyplot as plt\nplt.plot([1])\nplt.show()"
+    settings = "%xmode Plain\n%precision 2\n%pdb on\n%config InlineBackend.figure_format = 'svg'\n"
+    only = "--tags site=lab"  # the same process for all of them
+
+    first = notebook.execute(f"%%distribute {only}\n{settings}{figures}\n1 / 3")
+    notebook.execute(f"%%distribute {only}\n%pdb on\n1 / 0")
+    second = notebook.execute(f"%%distribute {only}\n{figures}\n1 / 3")
+    third = plain(notebook.execute(f"%%distribute {only}\n1 / 0").error)
+
+    assert "image/svg+xml" in first.contents("display_data")[0]["data"]
+    assert first.contents("execute_result")[0]["data"]["text/plain"] == "0.33"
+    assert "image/png" in second.contents("display_data")[0]["data"]
+    assert second.contents("execute_result")[0]["data"]["text/plain"] == "0.3333333333333333"
+    assert "----> 2 1 / 0" in third
+
+
+def test_a_file_that_a_with_has_closed_stays_behind_quietly(notebook: Kernel) -> None:
+    cell = notebook.execute("%%distribute\nwith open('/dev/null') as file:\n    text = file.read()")
+
+    assert cell.text("stderr") == ""
+    assert notebook.execute("print(repr(text), 'file' in globals())").text() == "'' False\n"
+
+
+def test_what_a_lost_kernels_cell_made_is_found_by_its_job(notebook: Kernel, engine: str) -> None:
+    cell = notebook.execute("%%distribute\nimport html\nmade = 6\ndef f(): return made\n[7]")
+    notebook.execute("%reset -f")
+
+    job = job_of(engine, f"cell In[{cell.reply['execution_count']}]")
+
+    found = f"import dcengine\nmade = dcengine.job({job}).result().unpack()\n"
+    shown = notebook.execute(f"{found}print(sorted(made), made['made'], made['_'], made['html'].escape('<'))").text()
+    assert shown == "['_', 'f', 'html', 'made'] 6 [7] &lt;\n"
 
 
 def test_a_cell_that_ends_its_process_runs_once(notebook: Kernel, tmp_path: Path) -> None:
@@ -400,6 +503,30 @@ def test_a_name_that_cannot_travel_is_refused_by_name_before_anything_runs(noteb
     assert "lock: a lock: cannot pickle '_thread.lock' object" in cell.reply["evalue"]
     assert "fine" not in cell.reply["evalue"]
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_function_that_cannot_travel_says_which_name_it_uses(notebook: Kernel) -> None:
+    notebook.execute("import threading\nmutex = threading.Lock()\ndef guarded():\n    with mutex: return 1")
+
+    said = notebook.execute("%%distribute\nguarded()").error
+
+    assert "guarded: a function: cannot pickle '_thread.lock' object, for it uses mutex" in said
+
+
+def test_a_module_beside_the_notebook_travels_from_there_only_and_says_so(notebook: Kernel) -> None:
+    notebook.execute("%%writefile beside.py\ndef f(): return 5")
+
+    missing = notebook.execute("%%distribute\nimport beside")
+    notebook.execute("import beside")
+
+    assert "import it in a cell that runs here" in missing.error
+    assert notebook.execute("%%distribute\nprint(beside.f())").text() == "5\n"
+
+
+def test_a_notebook_keeps_its_own_module_attributes(notebook: Kernel) -> None:
+    assert notebook.execute("%%distribute\n__name__ = 'other'").reply["status"] == "ok"
+
+    assert notebook.execute("print(__name__)").text() == "__main__\n"
 
 
 def test_a_dry_run_says_what_would_travel_and_sends_nothing(notebook: Kernel, engine: str) -> None:

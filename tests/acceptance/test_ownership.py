@@ -220,6 +220,7 @@ def test_an_explicit_engine_on_an_owned_file_is_refused_and_names_the_owner(tmp_
             dcengine.Engine(db, workers=1).start()
 
         assert refused.value.url in engine.url
+        assert "close() it first" in str(refused.value)
         assert dcengine.submit(len, "ab").result(30) == 2
 
 

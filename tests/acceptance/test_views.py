@@ -19,6 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import dcengine
 from dcengine_magics.views.formatters import register
+from dcengine_magics.views.panel import KEPT
 from dcengine_magics.views.refreshing import TRYING
 from tests.engines import embedded, environment, eventually, serving
 from tests.kernels import Kernel, kernel
@@ -65,6 +66,15 @@ def value_with(text: str) -> Any:
     return is_it
 
 
+def update_with(text: str) -> Any:
+    """Return what tells whether a message puts a text with *text* in the place of an output."""
+
+    def is_it(message: dict[str, Any]) -> bool:
+        return message["msg_type"] == "update_display_data" and text in message["content"]["data"]["text/plain"]
+
+    return is_it
+
+
 def end_of(kernel: Kernel, request: str) -> Any:
     """Wait for the end of the view that *request* has shown; return its content."""
     display = kernel.hear(request, lambda message: message["msg_type"] == "display_data")["content"]
@@ -85,10 +95,10 @@ def models(kernel: Kernel, request: str) -> dict[str, str]:
     }
 
 
-def closed(kernel: Kernel, request: str) -> Any:
-    """Wait until every widget that *request* opened is closed."""
-    for id in models(kernel, request).values():
-        kernel.hear(request, lambda m, id=id: m["msg_type"] == "comm_close" and m["content"]["comm_id"] == id)
+def closed(kernel: Kernel, request: str, model: str) -> Any:
+    """Wait until the widget of *model* that *request* opened is closed."""
+    id = models(kernel, request)[model]
+    kernel.hear(request, lambda m: m["msg_type"] == "comm_close" and m["content"]["comm_id"] == id)
 
 
 # ---- a batch -------------------------------------------------------------------------------
@@ -105,7 +115,7 @@ def test_a_batch_is_live_in_its_own_cell_and_stays_as_it_ended(notebook: tuple[K
     kernel.hear(shown, value_with("ValueError: bad &lt;pixel&gt;"))
     (folder / "a3").touch()
     end = end_of(kernel, shown)
-    closed(kernel, shown)
+    closed(kernel, shown, "ButtonStyleModel")
     (folder / "a-printed").touch()
     other = kernel.finish(printing)
     count = len(kernel.said(shown))
@@ -166,6 +176,52 @@ def test_the_cancel_button_cancels_also_while_a_cell_waits_in_a_subshell(noteboo
 
     assert "cancelled" in end["data"]["text/plain"]
     assert kernel.finish(waiting).reply["status"] == "ok"
+
+
+def test_a_front_end_that_knows_no_widgets_sees_it_move(notebook: tuple[Kernel, Path]) -> None:
+    kernel, folder = notebook
+    shown = kernel.start("batch = dcengine.map(hold, ['w1', 'w2']); batch")
+    (display,) = kernel.finish(shown).contents("display_data")
+    for id in models(kernel, shown).values():
+        kernel.client.shell_channel.send(kernel.client.session.msg("comm_close", {"comm_id": id, "data": {}}))
+    (folder / "w1").touch()
+    update = kernel.hear(shown, update_with("1 of 2"))["content"]
+    (folder / "w2").touch()
+    end = kernel.hear(shown, update_with("2 of 2"))["content"]
+
+    assert set(update["data"]) == set(end["data"]) == {"text/html", "text/plain"}
+    assert update["transient"] == end["transient"] == display["transient"]
+
+
+def test_a_page_that_is_loaded_again_still_sees_the_end(notebook: tuple[Kernel, Path]) -> None:
+    kernel, folder = notebook
+    shown = kernel.start("batch = dcengine.map(hold, ['l1']); batch")
+    kernel.finish(shown)
+    (folder / "l1").touch()
+    closed(kernel, shown, "ButtonStyleModel")
+    heard = kernel.said(shown)
+
+    ids = models(kernel, shown)
+    gone = {message["content"]["comm_id"] for message in heard if message["msg_type"] == "comm_close"}
+    assert any(map(value_with("1 of 1"), heard))
+    assert not gone & {ids["VBoxModel"], ids["HTMLModel"]}
+
+
+def test_widgets_of_what_is_over_are_let_go_when_there_are_many(notebook: tuple[Kernel, Path]) -> None:
+    kernel, folder = notebook
+    shown = kernel.start("batch = dcengine.map(hold, ['m1']); batch")
+    others = [kernel.start("batch") for _ in range(KEPT)]
+    kernel.finish(others[-1])
+    (folder / "m1").touch()
+
+    for request in (shown, *others):
+        closed(kernel, request, "ButtonStyleModel")
+    kernel.execute("1 + 1")
+    boxes = [models(kernel, request)["VBoxModel"] for request in (shown, *others)]
+    said = [message for request in (shown, *others) for message in kernel.said(request)]
+    gone = [m["content"]["comm_id"] for m in said if m["msg_type"] == "comm_close"]
+    assert len(boxes) == KEPT + 1
+    assert len(set(gone) & set(boxes)) == 1
 
 
 def test_two_views_of_one_batch_are_both_kept_up_to_date(notebook: tuple[Kernel, Path]) -> None:

@@ -326,6 +326,17 @@ def test_interrupted_code_may_clean_up_and_return(interruptible: str, tmp_path: 
     assert handle.result(30) == "what was learned so far"
 
 
+def test_an_interrupt_reaches_the_programs_that_the_code_waits_for(interruptible: str, tmp_path: Path) -> None:
+    def wait_for_a_program(path: str) -> int:
+        return os.system(f"touch {path}; exec sleep 60")
+
+    handle = dcengine.submit(wait_for_a_program, str(tmp_path / "running"))
+    eventually((tmp_path / "running").exists)
+    handle.interrupt()
+
+    assert handle.result(30) != 0
+
+
 def test_an_interrupt_that_nobody_catches_is_the_error_and_no_retry_follows(interruptible: str, tmp_path: Path) -> None:
     def run(path: str) -> None:
         with Path(path).open("a") as file:

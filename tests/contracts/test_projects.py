@@ -355,6 +355,24 @@ def test_what_cannot_be_declared_is_refused(engine: str) -> None:
         dcengine.Project("fine").status()
 
 
+def test_a_lambda_needs_a_name_lest_the_next_one_takes_its_place(engine: str) -> None:
+    project = dcengine.Project(next(names))
+
+    with pytest.raises(dcengine.InvalidOption, match="lambda cannot be missing"):
+        project.stage(lambda item: item)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", ".."])
+def test_what_cannot_be_a_name_is_refused_with_what_can(engine: str, name: object) -> None:
+    with pytest.raises(dcengine.InvalidOption, match="1 to 100 printable characters"):
+        dcengine.Project(name)  # type: ignore[arg-type]
+
+
+def test_a_project_without_stages_says_that_it_needs_some(engine: str) -> None:
+    with pytest.raises(dcengine.NotFound, match="a new project needs a stage"):
+        dcengine.Project(next(names)).add([1])
+
+
 def test_an_item_that_cannot_travel_is_named(project: Project) -> None:
     with pytest.raises(dcengine.NotPicklable, match="item 2"):
         project.add([1, threading.Lock()])

@@ -108,6 +108,14 @@ def test_the_workers_process_state_is_as_before_after_a_cell(run: Run) -> None:
     assert said.splitlines() == [str(Path.cwd()), "{'a': <class 'int'>}"]
 
 
+def test_the_environment_and_the_path_of_modules_are_as_before_after_a_cell(run: Run) -> None:
+    run("%%distribute\n%env FIRST=1\nimport os, sys\ndel os.environ['PATH']\nsys.path.insert(0, '/first')")
+
+    said = run("%%distribute\nimport os, sys\nprint('FIRST' in os.environ, 'PATH' in os.environ, '/first' in sys.path)")
+
+    assert said == "False True False\n"
+
+
 def test_functions_on_the_same_worker_print_and_ask_as_before(run: Run) -> None:
     run("%%distribute\n1")
 

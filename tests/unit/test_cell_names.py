@@ -236,3 +236,17 @@ def test_values_come_from_the_notebook_but_for_what_its_shell_put_there(cell: st
 
 def test_a_value_of_the_users_under_a_name_of_the_shells_travels() -> None:
     assert taken_from({"open": "mine"}, {"open": "the shell's"}, read("open")) == {"open": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "lent"),
+    [
+        ("with open('a') as f: pass", "f"),
+        ("with open('a') as f, open('b') as (g, h): pass\nwith open('c') as f: pass", "f g h"),
+        ("with open('a') as f:\n    f = f.read()", ""),
+        ("f = 1\nwith open('a') as f: pass", ""),
+        ("def g():\n    with open('a') as f: pass", ""),
+    ],
+)
+def test_a_name_is_lent_when_nothing_but_a_with_binds_it(cell: str, lent: str) -> None:
+    assert sorted(read(cell).lent) == lent.split()

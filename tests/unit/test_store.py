@@ -340,6 +340,18 @@ async def test_new_work_is_refused_while_too_much_waits_and_what_the_engine_says
     await store.submit(a_job(), 1)
 
 
+async def test_new_work_larger_than_the_inbox_is_taken_beside_something_small(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "INBOX_BYTES", 1000)
+
+    small, large = store.apply(a_job()), store.submit(a_job(), 5000)
+    with pytest.raises(EngineBusy):
+        store.submit(a_job(), 1)
+
+    await asyncio.gather(small, large)
+
+
 async def test_a_writer_whose_epoch_is_over_is_stopped(store: Store, tmp_path: Path) -> None:
     await store.apply(a_job())
     usurper = Store(tmp_path / "work.db")

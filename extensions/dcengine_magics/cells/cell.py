@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,9 +20,10 @@ class Cell:
     is_asked_for: bool  #: *out* was given by hand, so each of its names has to come
     colors: str = ""  #: the notebook's, for tracebacks
     sources: dict[str, tuple[int, str]] = field(default_factory=dict)  #: other cells, by file: number and source
+    lent: frozenset[str] = frozenset()  #: those of *out* that only a ``with`` binds; few want a closed file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CellResult:
     """What a cell that succeeded leaves behind."""
 
@@ -28,6 +32,19 @@ class CellResult:
     has_value: bool = False  #: its last expression had a value
     value_is: str | None = None  #: the name among *names* that has this very value
     value: bytes | None = None  #: else the value as a parcel of the name ``_``, if it can travel
+
+    def __repr__(self) -> str:
+        return f"<what a cell made, {len(self.names) + len(self.value or b''):,} bytes; unpack() gives it by name>"
+
+    def unpack(self) -> dict[str, Any]:
+        """Return what the cell made, by name, the value of its last expression as ``_``; functions use ``__main__``."""
+        from .parcel import unpack
+
+        here = vars(sys.modules["__main__"])
+        made = unpack(self.names, here) | {name: import_module(module) for name, module in self.modules.items()}
+        if self.value_is is not None:
+            return made | {"_": made[self.value_is]}
+        return made | unpack(self.value, here) if self.value is not None else made
 
 
 class RunCell:

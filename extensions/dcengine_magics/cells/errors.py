@@ -16,6 +16,16 @@ class InvalidCell(DcengineError, ValueError):
         return f"{self.problem}\n{self.usage}" if self.usage else self.problem
 
 
+class CellSyntaxError(InvalidCell):
+    """The cell is not Python.
+
+    No SyntaxError, but called so where it is shown: IPython shows the frames of whoever raises a real one.
+    """
+
+
+CellSyntaxError.__name__ = "SyntaxError"
+
+
 class UndefinedName(DcengineError, NameError):
     """The cell uses a name that exists nowhere."""
 
@@ -44,6 +54,23 @@ class NamesCannotTravel(DcengineError, TypeError):
             f"these names cannot travel:\n{told}\n"
             "Create them inside the cell, or use the data they are made from instead"
         )
+
+
+class RaisedInCell(TaskError):
+    """The cell raised a syntax error or a group, for which IPython would show the frames that raise it here."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind, self.message = kind, message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def raised_in_cell(kind: str, message: str) -> RaisedInCell:
+    """Return an error that is called *kind* where it is shown."""
+    error: RaisedInCell = type(kind, (RaisedInCell,), {})(kind, message)
+    return error
 
 
 class CellExited(TaskError):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import dcengine
-from dcengine.errors import AccessDenied, EngineClosed, EngineUnreachable, JobCancelled, NotFound
+from dcengine.errors import AccessDenied, EngineClosed, EngineUnreachable, JobCancelled, MissingPackage, NotFound
 from dcengine.handles import JobHandle
 
+from .errors import raised_in_cell
 from .replay import Replay
 from .stop_button import StopButton
 from .tracebacks import GROUPS, rendered
@@ -45,13 +48,15 @@ class Following:
         said = self._replay.error
         if self._presses == 1 and isinstance(error, JobCancelled):
             return rendered(KeyboardInterrupt(), ["KeyboardInterrupt: the cell was stopped before it ran"])
-        if said is None:
-            return rendered(error)
-        lines = list(said.traceback)
-        if said.name != type(error).__name__:
-            lines += ["", f"{type(error).__name__}: {error}"]
-        if isinstance(error, GROUPS):  # IPython prints these without asking them how
-            self._replay.note("\n".join(lines))
+        kind, lines = type(error).__name__, list(said.traceback) if said else []
+        if said and said.name != kind:
+            lines += ["", f"{kind}: {error}"]
+        if lines and isinstance(error, MissingPackage) and _is_beside_the_notebook(error.module):
+            lines += [f"{error.module} lies beside the notebook: import it in a cell that runs here, then it travels"]
+        if isinstance(error, (SyntaxError, *GROUPS)):  # IPython shows these without asking them how
+            error = raised_in_cell(kind, str(error))
+        if said and _is_mute(error):
+            error = raised_in_cell(kind, said.value)
         return rendered(error, lines)
 
     def _say_more(self, button: StopButton) -> bool:
@@ -103,5 +108,24 @@ class Following:
     def _later(self) -> str:
         return (
             f"the cell's job is kept by its engine; once that runs again, dcengine.job({self._handle.id}).result() "
-            "waits for what it made"
+            "waits for what it made; unpack() of that gives it by name"
         )
+
+
+def _is_mute(error: BaseException) -> bool:
+    """Tell whether *error*, of a class of the user's, cannot say its own message."""
+    try:
+        str(error)
+    except Exception:
+        return True
+    return False
+
+
+def _is_beside_the_notebook(module: str) -> bool:
+    """Tell whether *module* is one of the user's own here."""
+    try:
+        found = find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):
+        return False
+    file = Path(found.origin) if found is not None and found.origin else Path("/")
+    return Path.cwd() in file.parents and "site-packages" not in file.parts

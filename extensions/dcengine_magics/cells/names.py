@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from . import magic_text
-from .scopes import Bindings, ClassScope, ComprehensionScope, Scope, arguments_of, is_local, type_parameters_of
+from .scopes import Bindings, ClassScope, ComprehensionScope, Scope, arguments_of, is_local, leaves, type_parameters_of
 
 PYTHON_MAGICS = {"time", "timeit", "prun", "capture", "memit", "mprun", "lprun"}  #: run Python text of theirs
 TEXT_MAGICS = {"bash", "sh", "script", "writefile", "html", "HTML", "markdown", "latex", "javascript", "js", "svg"}
@@ -25,6 +25,7 @@ class Names:
     needed: dict[str, int] = field(default_factory=dict)  #: read and not surely bound before, with the first line
     certain: set[str] = field(default_factory=set)  #: those of them that it cannot end well without
     made: dict[str, None] = field(default_factory=dict)  #: bound at top level, in order
+    lent: set[str] = field(default_factory=set)  #: those of *made* that nothing but a ``with`` binds
     submodules: list[str] = field(default_factory=list)  #: imported as ``import a.b``, which binds only a
     is_open: bool = False  #: it can bind names that nobody sees here
 
@@ -48,6 +49,7 @@ class Reader(ast.NodeVisitor):
         self._later: dict[str, int] = {}  #: read in functions that nobody can have called yet
         self._doubts = 0  #: how many conditions the present place depends on
         self._in_function = 0
+        self._is_lending = False  #: the targets of a ``with`` are read
         self._shift = 0  #: lines to add: the code stands inside a magic
 
     # ---- what is read, what is bound ---------------------------------------------------------
@@ -68,6 +70,10 @@ class Reader(ast.NodeVisitor):
         if self._scopes and name not in self._scopes[-1].globals:
             self._scopes[-1].names.add(name)
             return
+        if not self._is_lending:
+            self.names.lent.discard(name)
+        elif name not in self.names.made:
+            self.names.lent.add(name)
         self.names.made.setdefault(name)
         if not self._in_function:
             self._bound.add(name)
@@ -113,7 +119,7 @@ class Reader(ast.NodeVisitor):
                     branch = branch.body
                 else:
                     self.block(branch)
-                if not _leaves(branch):
+                if not leaves(branch):
                     ends.append(self._bound)
         self._bound = set.intersection(*ends) if ends else before
 
@@ -144,7 +150,9 @@ class Reader(ast.NodeVisitor):
         for item in node.items:
             self.visit(item.context_expr)
             if item.optional_vars is not None:
+                self._is_lending = True
                 self.visit(item.optional_vars)
+                self._is_lending = False
         self._perhaps(node.body)  # the context may swallow an exception
 
     visit_AsyncWith = visit_With
@@ -389,7 +397,3 @@ class Reader(ast.NodeVisitor):
                 self.read(name, at)
             for expression in magic_text.expressions_in(text):
                 self.visit(expression)
-
-
-def _leaves(branch: list[ast.stmt]) -> bool:
-    return bool(branch) and isinstance(branch[-1], ast.Raise | ast.Return | ast.Continue | ast.Break)

@@ -19,7 +19,7 @@ from . import parcel
 from .cell import Cell
 from .errors import InvalidCell, NamesCannotTravel
 from .names import Names, names_of
-from .taking import OUTPUT, taken_from
+from .taking import OF_MODULES, OUTPUT, taken_from
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -51,6 +51,7 @@ class Prepared:
             is_asked_for=self.is_asked_for,
             colors=self.shell.colors,
             sources=_sources_of(self.taken, self.shell),
+            lent=frozenset(self.names.lent),
         )
 
     def _parcel(self) -> bytes:
@@ -67,11 +68,20 @@ class Prepared:
         return parcel.pack_for_worker(values, self.shell.user_global_ns, self.shell.user_ns_hidden.keys())
 
     def _reasons(self) -> dict[str, str]:
-        found = {
-            name: parcel.reason_against(partial(self._packed_names, {name: value}), value)
-            for name, value in self.taken.items()
-        }
+        found = {name: self._reason_against(name, value) for name, value in self.taken.items()}
         return {name: reason for name, reason in found.items() if reason}
+
+    def _reason_against(self, name: str, value: object) -> str:
+        reason = parcel.reason_against(partial(self._packed_names, {name: value}), value)
+        if not reason or not isinstance(value, FunctionType):
+            return reason
+        known = {used: self.shell.user_ns[used] for used in value.__code__.co_names if used in self.shell.user_ns}
+        guilty = [
+            used
+            for used, one in known.items()
+            if one is not value and parcel.reason_against(partial(self._packed_names, {used: one}), one)
+        ]
+        return f"{reason}, for it uses {', '.join(guilty)}" if guilty else reason
 
     def _is_vital(self, name: str) -> bool:
         """Tell whether the cell needs *name* from here, for all that can be seen: it never binds it."""
@@ -91,7 +101,7 @@ class Prepared:
 
     def _size_of(self, name: str) -> str:
         value = self.taken[name]
-        reason = parcel.reason_against(partial(self._packed_names, {name: value}), value)
+        reason = self._reason_against(name, value)
         return f"cannot travel: {reason}" if reason else size(len(self._packed_names({name: value})))
 
 
@@ -103,7 +113,7 @@ def prepare(shell: InteractiveShell, body: str, out: Sequence[str] | None) -> Pr
     file = shell.compile.cache(source, number, raw_code=source)
     names = names_of(_checked(source, file), shell.transform_cell)
     taken = taken_from(shell.user_ns, shell.user_ns_hidden, names)
-    made = tuple(name for name in names.made if not OUTPUT.fullmatch(name))
+    made = tuple(name for name in names.made if not OUTPUT.fullmatch(name) and name not in OF_MODULES)
     for name in out or ():
         if name not in names.made and name not in taken and not names.is_open:
             raise InvalidCell(f"--out asks for {name}, which the cell never binds")

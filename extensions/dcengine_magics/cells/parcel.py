@@ -7,6 +7,7 @@ defined there. So a cell may replace what a notebook's function uses, and the ot
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
 from types import FunctionType
@@ -73,7 +74,7 @@ def _receiving_namespace() -> dict[str, Any]:
     return {} if namespace is None else namespace
 
 
-class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+class Packer(cloudpickle.Pickler, ABC):  # type: ignore[misc]  # cloudpickle has no types
     """Pickles values of *namespace*, its functions linked to that of the receiver, who has *known* names."""
 
     def __init__(self, file: io.BytesIO, namespace: Mapping[str, Any], known: Set[str]) -> None:
@@ -87,8 +88,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
             return self._function(value)
         return super().reducer_override(value)
 
+    @abstractmethod
     def _function(self, function: FunctionType) -> Any:
-        raise NotImplementedError
+        """Reduce a function of the namespace."""
 
     def _reduced(self, function: FunctionType, globals: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return *function* reduced, to be made with *globals*, and the names that it brings along for them."""

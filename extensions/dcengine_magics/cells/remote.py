@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import getpass
 import importlib
@@ -17,6 +18,7 @@ from dcengine.errors import InvalidOption
 
 from . import parcel
 from .cell import Cell, CellResult
+from .descriptors import descriptors_taken
 from .errors import InvalidCell, NamesCannotTravel, NoInputOnWorkers
 from .remote_shell import RemoteShell
 
@@ -34,8 +36,13 @@ def run_cell(cell: Cell) -> CellResult:
     with _nobody_to_ask(), _place_kept(), shell.at_work(cell) as namespace:
         namespace.update(parcel.unpack(cell.names, namespace))
         known = set(namespace)
-        value = shell.run(cell)
-        return _result(cell, namespace, known, value)
+        try:
+            with descriptors_taken():
+                value = shell.run(cell)
+            return _result(cell, namespace, known, value)
+        finally:
+            if shell.is_changed:
+                _give_up(shell)
 
 
 def _shell() -> RemoteShell:
@@ -44,6 +51,17 @@ def _shell() -> RemoteShell:
         os.environ.setdefault("MPLBACKEND", INLINE)  # read when, and if, matplotlib is imported
         _enable_figures(_shells[0])
     return _shells[0]
+
+
+def _give_up(shell: RemoteShell) -> None:
+    """Let the next cell have a new shell, set up as ever."""
+    _shells.clear()
+    RemoteShell.clear_instance()
+    atexit.unregister(shell.atexit_operations)
+    inline = sys.modules.get("matplotlib_inline.backend_inline")
+    if inline is not None:
+        inline.InlineBackend.clear_instance()
+        inline.configure_inline_support.current_backend = "unset"  # else it leaves a new shell without formats
 
 
 def _enable_figures(shell: RemoteShell) -> None:
@@ -75,15 +93,19 @@ def _refusal(question: str) -> Callable[..., NoReturn]:
 
 @contextmanager
 def _place_kept() -> Iterator[None]:
-    """Come back to the present folder, and to a clean slate of figures before."""
+    """Come back to the present folder, environment and path of modules, and to a clean slate of figures before."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is not None:
         pyplot.close("all")
-    place = os.getcwd()
+    place, environment, path = os.getcwd(), dict(os.environ), list(sys.path)
     try:
         yield
     finally:
         os.chdir(place)
+        sys.path[:] = path
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
 
 
 # ---- what it leaves behind -----------------------------------------------------------------
@@ -97,7 +119,8 @@ def _result(cell: Cell, namespace: dict[str, Any], known: set[str], value: objec
     if left_out and cell.is_asked_for:
         raise NamesCannotTravel(left_out)
     for name, reason in left_out.items():
-        print(f"{name} stays on the worker, it cannot travel: {reason}", file=sys.stderr)
+        if name not in cell.lent:
+            print(f"{name} stays on the worker, it cannot travel: {reason}", file=sys.stderr)
     same = next((name for name, one in values.items() if one is value and name not in left_out), None)
     return CellResult(
         names=packed,

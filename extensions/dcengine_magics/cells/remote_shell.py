@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from IPython.core.compilerop import CachingCompiler
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
@@ -21,6 +22,11 @@ from .cell import Cell
 from .errors import CellExited
 from .showing import LiveDisplayHook, LivePublisher, show
 from .tracebacks import GROUPS, of_the_cell
+
+SETTINGS = {"config", "xmode", "colors", "pdb", "precision", "pprint"} | {
+    "alias", "unalias", "autocall", "automagic", "autoawait", "autoreload", "load_ext", "unload_ext", "reload_ext",
+}  # fmt: skip
+LINE_LIMIT = 100_000  #: characters of an error's message, and of each piece of its traceback
 
 
 class CellCompiler(CachingCompiler):
@@ -42,6 +48,7 @@ class RemoteShell(InteractiveShell):
     cell = Cell(source="", number=0, file="", names=b"", out=(), is_asked_for=False)
     compile: CellCompiler
     displayhook: LiveDisplayHook
+    is_changed = False  #: a cell has set it up in its own way
     _failure: BaseException | None = None  #: what ended the cell, as people should see it
     _is_stopped = False  #: somebody interrupted the cell while it awaited something
 
@@ -79,6 +86,7 @@ class RemoteShell(InteractiveShell):
         self.displayhook._ = self.displayhook.__ = self.displayhook.___ = ""
         self.init_user_ns()
         self.user_ns["exit"] = self.user_ns["quit"] = _leave
+        self.user_ns_hidden.update(exit=_leave, quit=_leave)
         self.execution_count = cell.number
         self.compile.reset_compiler_flags()
         self.compile.file = cell.file
@@ -112,6 +120,19 @@ class RemoteShell(InteractiveShell):
             raise error.with_traceback(of_the_cell(error.__traceback__, cell.file))
         return result.result
 
+    def run_line_magic(self, magic_name: str, line: str, _stack_depth: int = 1) -> Any:
+        """Run a magic, and note whether the next cell has to get another shell."""
+        self.is_changed |= magic_name in SETTINGS
+        return super().run_line_magic(magic_name, line, _stack_depth + 1)
+
+    def debugger(self, force: bool = False) -> None:
+        """Debug nothing: there is nobody to ask."""
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Accept what ``%matplotlib inline`` asks for; windows have no screen here."""
+        if gui not in (None, "inline"):
+            raise UsageError(f"a worker has no screen for windows of {gui}; %matplotlib inline shows figures here")
+
     # ---- errors ------------------------------------------------------------------------------
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **options: Any) -> None:
@@ -137,7 +158,8 @@ class RemoteShell(InteractiveShell):
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         self._failure = evalue
-        show("error", {"name": etype.__name__, "value": str(evalue), "traceback": stb})
+        lines = [_shortened(line) for line in stb]
+        show("error", {"name": etype.__name__, "value": _shortened(_message_of(evalue)), "traceback": lines})
 
     # ---- await at top level ------------------------------------------------------------------
 
@@ -172,6 +194,21 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 def _has_group(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, GROUPS) or _has_group(error.__context__))
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # a class of the user's that cannot say what it is
+        return f"<its message could not be made: {type(broken).__name__}>"
+
+
+def _shortened(text: str) -> str:
+    """Return *text*, its middle left out where it is longer than anybody would read."""
+    if len(text) <= LINE_LIMIT:
+        return text
+    half = LINE_LIMIT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters are left out ...\n{text[-half:]}"
 
 
 def _leave(code: object = None) -> NoReturn:

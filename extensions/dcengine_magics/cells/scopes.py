@@ -107,3 +107,8 @@ def arguments_of(arguments: ast.arguments) -> list[ast.arg]:
 def type_parameters_of(node: ast.AST) -> TypeScope:
     """Return the scope that the type parameters of *node* make, empty before Python 3.12."""
     return TypeScope(parameter.name for parameter in getattr(node, "type_params", ()))
+
+
+def leaves(branch: list[ast.stmt]) -> bool:
+    """Tell whether *branch* never reaches what comes after it."""
+    return bool(branch) and isinstance(branch[-1], ast.Raise | ast.Return | ast.Continue | ast.Break)

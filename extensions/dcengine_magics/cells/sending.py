@@ -12,6 +12,7 @@ from dcengine.errors import DcengineError
 from dcengine.handles import JobHandle
 
 from .cell import Cell, RunCell
+from .errors import CellSyntaxError
 from .following import Following
 from .homecoming import Homecoming
 from .options import CellOptions
@@ -30,7 +31,8 @@ def distribute(shell: InteractiveShell, line: str, body: str) -> None:
     try:
         _distribute(shell, _options.read(line), body)
     except SyntaxError as error:
-        raise error.with_traceback(None) from None
+        lines = shell.SyntaxTB.structured_traceback(type(error), error, [])  # type: ignore[arg-type]  # its own call
+        raise rendered(CellSyntaxError(str(error)), lines) from None
     except DcengineError as error:
         raise (error if hasattr(error, "_render_traceback_") else rendered(error)) from None
 

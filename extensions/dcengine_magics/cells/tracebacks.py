@@ -12,7 +12,8 @@ from typing import Any
 
 import dcengine
 
-GROUPS: Any = getattr(builtins, "BaseExceptionGroup", ())  #: there from Python 3.11 on
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", None)
+GROUPS: tuple[Any, ...] = (_GROUP,) if _GROUP else ()  #: none before Python 3.11
 OURS = tuple(str(folder) for folder in (Path(dcengine.__file__).resolve().parent, Path(__file__).resolve().parents[1]))
 
 

@@ -5,12 +5,14 @@ Registered by name: nothing of ours is imported before the first of them is show
 
 from __future__ import annotations
 
+from collections import deque
 from copy import copy
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .panel import Panel
     from .refreshing import Refresher, View
     from .subjects import Sight, Subject
 
@@ -40,6 +42,7 @@ class Views:
         self._cell = 0  #: counts the cells that have ended
         self._shown: list[tuple[int, View]] = []  #: views not known to be over, with the cell that showed them
         self._refresher: Refresher | None = None  #: made for the first view
+        self._ended: deque[Panel] = deque()  #: those whose widgets are kept, for pages that are loaded again
 
     def bundle(self, thing: Any) -> dict[str, Any]:
         """Return *thing* as it stands, as HTML and as text."""
@@ -61,7 +64,7 @@ class Views:
         if self._refresher is None:
             self._refresher = Refresher()
             self._ip.events.register("post_run_cell", self.settle)
-        panel = Panel(self._ip.display_pub, sight, subject.cancel)
+        panel = Panel(self._ip.display_pub, sight, subject.cancel, self._ended)
         view = View(subject, panel, sight)
         panel.on_cancel = partial(self._refresher.hurry, view)
         panel.open()

@@ -1,4 +1,4 @@
-"""A live output of a cell: a widget, its static forms beside it, and those alone in its place at the end."""
+"""A live output of a cell: a widget, or its static forms where there are none, and those alone at the end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextvars
 import logging
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from .subjects import Sight
 
 logger = logging.getLogger(__name__)
 
+KEPT = 20  #: panels whose widget is kept after the end
+
 
 class Panel:
     """One output; implements `refreshing.Screen`.
@@ -23,14 +26,17 @@ class Panel:
     parent in context variables, so a copy of the context at birth is all that is needed.
     """
 
-    def __init__(self, publisher: Any, sight: Sight, cancel: Callable[[], object] | None) -> None:
+    def __init__(self, publisher: Any, sight: Sight, cancel: Callable[[], object] | None, ended: deque[Panel]) -> None:
         self._publisher = publisher
         self._context = contextvars.copy_context()
         self._id = f"dcengine-{uuid.uuid4().hex}"
         self._last = sight.bundle()
-        self._html = ipywidgets.HTML(sight.html)
+        self._has_widgets = True  #: until the front end says that it knows none
+        self._lock = threading.Lock()  # the refresher draws, and the kernel hears the front end
+        self._html = ipywidgets.HTML(sight.html, layout=ipywidgets.Layout(margin="0"))
         self._parts: list[Any] = [self._html]
         self._cancel = cancel
+        self._ended = ended
         self.on_cancel: Callable[[], None] = lambda: None  #: told once the engine knows
         if cancel is not None:
             self._parts.append(self._button())
@@ -40,30 +46,52 @@ class Panel:
         """Show the widget."""
         for widget in self._parts:
             _hear_anywhere(widget)
+        self._html.comm.on_close(self._do_without_widgets)
         view = {mime: data for mime, data in self._box._repr_mimebundle_().items() if mime != "text/plain"}
         self._publisher.publish({**view, **self._last}, {}, transient={"display_id": self._id})
 
     def draw(self, sight: Sight, note: str) -> None:
-        self._context.run(setattr, self._html, "value", sight.bundle(note)["text/html"])
+        with self._lock:
+            self._last = sight.bundle(note)
+            self._context.run(self._draw_widget if self._has_widgets else self.repeat)
 
     def finish(self, sight: Sight, note: str) -> None:
-        self._last = sight.bundle(note)
-        self._context.run(self._replace)
+        with self._lock:
+            self._last = sight.bundle(note)
+            self._context.run(self._replace)
+        self._ended.append(self)
+        if len(self._ended) > KEPT:
+            self._ended.popleft().close()
 
     def repeat(self) -> None:
         # Tools that run notebooks cell by cell hear nothing but the present cell; the display id does the rest.
         self._publisher.publish(self._last, {}, transient={"display_id": self._id}, update=True)
 
+    def close(self) -> None:
+        """Let go of the widget."""
+        self._context.run(_close, self._box, self._html)
+
+    def _draw_widget(self) -> None:
+        self._html.value = self._last["text/html"]
+
     def _replace(self) -> None:
-        self._publisher.publish(self._last, {}, transient={"display_id": self._id}, update=True)
-        for widget in (self._box, *self._parts):
-            for part in (widget, widget.layout, getattr(widget, "style", None)):
-                if part is not None:
-                    part.close()
+        self.repeat()
+        # A page that was loaded again meanwhile knows the widget and not the display id: it is to see the end there.
+        if self._has_widgets:
+            self._draw_widget()
+            self._box.children = (self._html,)
+        _close(*self._parts[1:])
+
+    def _do_without_widgets(self, message: object) -> None:
+        """Go on with updates of the static forms: front ends that know no widgets close them at once."""
+        with self._lock:
+            self._has_widgets = False
+            self._context.run(self.repeat)
 
     def _button(self) -> Any:
         button = ipywidgets.Button(
-            description="Cancel", layout=ipywidgets.Layout(width="auto", height="26px", margin="0 0 4px 0")
+            description="Cancel",
+            layout=ipywidgets.Layout(width="auto", height="26px", margin="0 0 4px 0", align_self="flex-start"),
         )
         button.on_click(self._click)
         return button
@@ -85,6 +113,13 @@ class Panel:
     def _offer_again(self, button: Any) -> None:
         button.disabled, button.description = False, "Cancel"
         _hear_anywhere(button)
+
+
+def _close(*widgets: Any) -> None:
+    for widget in widgets:
+        for part in (widget, widget.layout, getattr(widget, "style", None)):
+            if part is not None:
+                part.close()
 
 
 def _hear_anywhere(widget: Any) -> None:
