@@ -80,11 +80,12 @@ def test_a_stage_declared_anew_while_an_output_for_it_is_being_stored_gets_it(co
 
 def test_jobs_are_run_even_if_their_author_did_not_wait_for_the_answer(core: Engine, project: Project) -> None:
     project.run()
-    submit = core._store.submit
+    submit, asked = core._store.submit, threading.Event()
 
     def interrupted(operation: Any, size: int) -> Any:
         stored = submit(operation, size)
         if isinstance(operation, AddProjectJobs):
+            assert asked.wait(30)
             question.cancel()  # as Ctrl-C does
         return stored
 
@@ -92,6 +93,7 @@ def test_jobs_are_run_even_if_their_author_did_not_wait_for_the_answer(core: Eng
     link = dcengine.api.current()
     block = dcengine.codec.pack([dcengine.codec.dumps(1)])
     question = link.start("add_jobs", ItemsSubmission(project="photos", blocks=[block], count=1))
+    asked.set()
     with pytest.raises(CancelledError):
         question.result(30)
 
