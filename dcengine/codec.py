@@ -204,14 +204,14 @@ def failure_from(error: BaseException, *, skip_frames: int = 0) -> Failure:
     text = _remote_traceback(error, skip_frames) if skip_frames or not is_ours else ""
     if isinstance(error, DcengineError) and is_ours:
         return Failure(type(error).__name__, str(error), text, ours=error.facts())
-    return Failure(_kind_of(error), _message_of(error), text, _pickled(error))
+    return Failure(_kind_of(error), message_of(error), text, _pickled(error))
 
 
 def _remote_traceback(error: BaseException, skip_frames: int) -> str:
     frames = error.__traceback__
     for _ in range(skip_frames):
         frames = frames.tb_next if frames and frames.tb_next else frames
-    return _head_and_tail("".join(traceback.format_exception(type(error), error, frames)))
+    return head_and_tail("".join(traceback.format_exception(type(error), error, frames)))
 
 
 def exception_from(failure: Failure) -> BaseException:
@@ -251,14 +251,16 @@ def _kind_of(error: BaseException) -> str:
     )
 
 
-def _message_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Return the message of *error*, shortened; an exception's own methods are user code and may fail."""
     try:
-        return _head_and_tail(str(error))
+        return head_and_tail(str(error))
     except Exception as broken:
         return f"(its message could not be made: {type(broken).__name__})"
 
 
-def _head_and_tail(text: str) -> str:
+def head_and_tail(text: str) -> str:
+    """Return *text*, its middle left out where it is longer than anybody would read."""
     if len(text) <= TRACEBACK_LIMIT:
         return text
     half = TRACEBACK_LIMIT // 2

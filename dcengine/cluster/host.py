@@ -175,6 +175,7 @@ class Guest:
         self.slots.clear()
         await asyncio.gather(*(slot.close() for slot in hosted))
         self.send_live()
+        self._live_due.set()  # nobody has to listen on
 
     def say(self, live: Live) -> None:
         """Let the engine hear *live*, together with what else is said in the next moment."""
@@ -194,8 +195,10 @@ class Guest:
             self._live_due.set()
 
     async def listen(self) -> list[Live]:
-        """Return what was said since the last answer, once there is something."""
+        """Return what was said since the last answer, once there is something; nothing at the end."""
         await self._live_due.wait()
+        if not self._live:
+            return []
         said = [self._live.popleft()]
         size = len(said[0].data)
         while self._live and size + len(self._live[0].data) <= ANSWER_LIMIT:

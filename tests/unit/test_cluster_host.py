@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from dcengine.cluster.host import HostedSlot, SlotClosed, report_of_nothing
+from dcengine.cluster.host import Guest, HostedSlot, SlotClosed, report_of_nothing
 from dcengine.codec import pack, pack_call, pack_function, unpack
 from dcengine.runner.threads import ThreadSlot
-from dcengine.runner.units import Ending, Unit
+from dcengine.runner.units import Ending, Live, Unit
 
 _ids = itertools.count(1)
 
@@ -57,6 +57,22 @@ def test_the_report_of_nothing_has_an_empty_value_for_each_call() -> None:
 
     assert report.endings == bytes([Ending.NOT_RUN] * 3)
     assert unpack(report.values) == [b"", b"", b""]
+
+
+async def test_who_listens_hears_the_rest_and_then_the_end_when_a_guest_leaves() -> None:
+    guest = Guest(SimpleNamespace(), "engine")  # type: ignore[arg-type]
+    listening = asyncio.create_task(guest.listen())
+    await asyncio.sleep(0)
+    guest.say(Live(unit=1, number=1, item=0, kind="stdout", data=b"last words"))
+
+    await guest.close()
+
+    assert [live.data for live in await asyncio.wait_for(listening, 10)] == [b"last words"]
+    left = Guest(SimpleNamespace(), "engine")  # type: ignore[arg-type]
+    listening = asyncio.create_task(left.listen())
+    await asyncio.sleep(0)
+    await left.close()
+    assert await asyncio.wait_for(listening, 10) == []
 
 
 async def test_units_that_wait_run_in_the_order_they_came(gate: Any) -> None:

@@ -18,6 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
+from dcengine.codec import head_and_tail, message_of
+
 from .cell import Cell
 from .errors import CellExited
 from .showing import LiveDisplayHook, LivePublisher, show
@@ -26,7 +28,6 @@ from .tracebacks import GROUPS, of_the_cell
 SETTINGS = {"config", "xmode", "colors", "pdb", "precision", "pprint"} | {
     "alias", "unalias", "autocall", "automagic", "autoawait", "autoreload", "load_ext", "unload_ext", "reload_ext",
 }  # fmt: skip
-LINE_LIMIT = 100_000  #: characters of an error's message, and of each piece of its traceback
 
 
 class CellCompiler(CachingCompiler):
@@ -158,8 +159,8 @@ class RemoteShell(InteractiveShell):
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         self._failure = evalue
-        lines = [_shortened(line) for line in stb]
-        show("error", {"name": etype.__name__, "value": _shortened(_message_of(evalue)), "traceback": lines})
+        lines = [head_and_tail(line) for line in stb]
+        show("error", {"name": etype.__name__, "value": message_of(evalue), "traceback": lines})
 
     # ---- await at top level ------------------------------------------------------------------
 
@@ -194,21 +195,6 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 def _has_group(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, GROUPS) or _has_group(error.__context__))
-
-
-def _message_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # a class of the user's that cannot say what it is
-        return f"<its message could not be made: {type(broken).__name__}>"
-
-
-def _shortened(text: str) -> str:
-    """Return *text*, its middle left out where it is longer than anybody would read."""
-    if len(text) <= LINE_LIMIT:
-        return text
-    half = LINE_LIMIT // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters are left out ...\n{text[-half:]}"
 
 
 def _leave(code: object = None) -> NoReturn:
