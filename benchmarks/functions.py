@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import dcengine
 
-from .showing import arguments, circumstances, installed, show
+from .showing import Table, arguments, circumstances, installed, show
 
 WORKERS = 2
 NAP = 0.01
@@ -199,7 +199,7 @@ def main() -> None:
     ]
     result["notes"].append(f"{sizes['naps']:,} x 10 ms took {result['ms10_over_ideal']} times the ideal")
     headings = ["", *SUBJECTS, "dcengine / Dask", "dcengine / joblib"]
-    show("functions on two one-thread workers", headings, rows, result, as_json=options.json)
+    show([Table("functions on two one-thread workers", headings, rows)], result, as_json=options.json)
 
 
 def _in_words(ratio: float | None, measure: str) -> str:

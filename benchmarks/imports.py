@@ -9,7 +9,7 @@ import time
 from statistics import median
 from typing import Any
 
-from .showing import arguments, circumstances, show
+from .showing import Table, arguments, circumstances, show
 
 ROUNDS, QUICK_ROUNDS = 10, 3
 BARE, IMPORT = "pass", "import dcengine"
@@ -59,7 +59,7 @@ def main() -> None:
         ["the import alone", f"{result['import_over_bare_ms']:.1f} ms"],
         ["modules it loads", str(result["modules"])],
     ]
-    show("import dcengine", ["", "median"], rows, result, as_json=options.json)
+    show([Table("import dcengine", ["", "median"], rows)], result, as_json=options.json)
 
 
 if __name__ == "__main__":

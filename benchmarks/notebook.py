@@ -22,7 +22,7 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
-from .showing import arguments, circumstances, show
+from .showing import Table, arguments, circumstances, show
 
 KERNELS = {"dcengine": "dcengine_kernel", "stock": "ipykernel_launcher"}  #: the modules that kernelspecs start
 CELLS = {
@@ -242,7 +242,7 @@ def main() -> None:
         ["the same, engine in the kernel", f"{remote['embedded']:.1f}", "", ""],
         ["%%px of an empty cell (ipyparallel)", "", f"{remote.get('ipyparallel', math.nan):.1f}", ""],
     ]
-    show("the notebook", ["", *KERNELS, "dcengine / stock"], rows, result, as_json=options.json)
+    show([Table("the notebook", ["", *KERNELS, "dcengine / stock"], rows)], result, as_json=options.json)
 
 
 if __name__ == "__main__":

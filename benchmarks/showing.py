@@ -11,20 +11,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import rich.table
 from rich.console import Console
-from rich.table import Table
 
 import dcengine
 
 Row = Sequence[str]
 
 
+class Table(NamedTuple):
+    """Figures for people."""
+
+    title: str
+    headings: Row
+    rows: Sequence[Row]
+
+
 def arguments(description: str) -> argparse.Namespace:
     """Return what the command line asks for: ``quick`` and ``json``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="a rough figure in less than half a minute")
+    parser.add_argument("--quick", action="store_true", help="rough figures in less than a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     return parser.parse_args()
 
@@ -57,8 +65,8 @@ def installed(package: str) -> str | None:
         return None
 
 
-def show(title: str, headings: Row, rows: Sequence[Row], result: dict[str, Any], *, as_json: bool) -> None:
-    """Print *rows* for people, with the circumstances and notes of *result*, which *as_json* prints too."""
+def show(tables: Sequence[Table], result: dict[str, Any], *, as_json: bool) -> None:
+    """Print *tables* for people, with the circumstances and notes of *result*, which *as_json* prints too."""
     machine, versions = result["machine"], result["versions"]
     console = Console(width=None if os.isatty(1) else 120, highlight=False)
     console.print(
@@ -66,12 +74,13 @@ def show(title: str, headings: Row, rows: Sequence[Row], result: dict[str, Any],
         f"{machine['memory_gib']} GiB, {machine['system']}, load {machine['load']}"
     )
     console.print(", ".join(f"{name} {number or 'not installed'}" for name, number in versions.items()))
-    table = Table(*headings, title=title, title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for table in tables:
+        drawn = rich.table.Table(*table.headings, title=table.title, title_justify="left")
+        for column in drawn.columns[1:]:
+            column.justify = "right"
+        for row in table.rows:
+            drawn.add_row(*row)
+        console.print(drawn)
     for note in result["notes"]:
         console.print(f"- {note}", soft_wrap=True)
     if as_json:

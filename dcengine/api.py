@@ -13,10 +13,11 @@ import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, get_args
 
-from . import config, owner
+from . import config, owner, times
 from .client import Client
 from .codec import pack, pack_call, pack_function
 from .errors import EngineClosed, InvalidOption
@@ -25,15 +26,12 @@ from .jobs import CRASH_RETRIES
 from .lists import Leaderboard, WorkerList
 from .loops import LoopThread
 from .owner import find_or_start
-from .verbs import (
-    BatchSubmission,
-    OnNoMatch,
-    Options,
-    Submission,
-    Verbs,
-)
+from .verbs import BatchSubmission, OnNoMatch, Options, Span, Submission, Verbs
 
 BLOCK_ITEMS, BLOCK_BYTES = 4096, 1 << 20  #: of inputs packed together
+
+Moment: TypeAlias = float | datetime | timedelta | str  #: what `times.moment` reads
+Duration: TypeAlias = float | timedelta | str  #: what `times.seconds` reads
 
 
 class NoMatchWarning(UserWarning):
@@ -214,6 +212,8 @@ class Caller:
         priority: int = 0,
         key: str | None = None,
         on_no_match: OnNoMatch = "wait",
+        not_before: Moment | None = None,
+        keep: Duration | None = None,
         **kwargs: Any,
     ) -> JobHandle:
         """Store a call of *function* as a job and return its handle; it is durable when this returns.
@@ -226,13 +226,17 @@ class Caller:
             priority: higher runs earlier.
             key: a name of your own; the same key gives the same job, not a second one.
             on_no_match: when no worker has the tags, ``"wait"`` for one (and warn) or ``"fail"`` the job.
+            not_before: when it may begin: a datetime, Unix seconds, a timedelta from now.
+            keep: how long after its end its values are kept, in seconds or as a timedelta; None: for ever.
 
         Raises `NotPicklable`, `InvalidTags`, `InvalidOption`, `PayloadTooLarge`; nothing is stored then.
         """
         submission = Submission(
             function=pack_function(function),
             input=pack_call(args, kwargs),
-            options=options(tags, retries, timeout, priority, on_no_match, crash_retries),
+            options=options(
+                tags, retries, timeout, priority, on_no_match, crash_retries, not_before=not_before, keep=keep
+            ),
             key=key,
             submitter=submitter(),
         )
@@ -251,6 +255,8 @@ class Caller:
         timeout: float | None = None,
         priority: int = 0,
         on_no_match: OnNoMatch = "wait",
+        not_before: Moment | None = None,
+        keep: Duration | None = None,
     ) -> BatchHandle:
         """Store a call of *function* for each item of *iterables* (as the built-in `map` pairs them) as one batch.
 
@@ -263,7 +269,7 @@ class Caller:
             function=pack_function(function),
             blocks=blocks,
             count=count,
-            options=options(tags, retries, timeout, priority, on_no_match),
+            options=options(tags, retries, timeout, priority, on_no_match, not_before=not_before, keep=keep),
             submitter=submitter(),
         )
         link = self._way()
@@ -292,10 +298,11 @@ class Caller:
         """Return which workers match the expression *tags*, or what the nearest one lacks."""
         return str(self._way().call("explain", tags))
 
-    def leaderboard(self, project: str = "functions") -> Leaderboard:
-        """Return the contributors of *project*, most credit first."""
+    def leaderboard(self, project: str = "functions", *, span: Span = "all") -> Leaderboard:
+        """Return the contributors of *project* by their credit of all time, or the last month, week or day."""
+        check_span(span)
         link = self._way()
-        return Leaderboard(link.call("leaderboard", project), project, link)
+        return Leaderboard(link.call("leaderboard", project, span=span), project, link, span)
 
 
 def id_of(link: Link, job: int | str) -> int:
@@ -328,6 +335,9 @@ def options(
     priority: int,
     on_no_match: OnNoMatch,
     crash_retries: int = CRASH_RETRIES,
+    *,
+    not_before: Moment | None = None,
+    keep: Duration | None = None,
 ) -> Options:
     """Return what was asked for as one value; raises `InvalidOption`."""
     if on_no_match not in ("wait", "fail"):
@@ -339,8 +349,15 @@ def options(
         raise InvalidOption("timeout", repr(timeout), "a number of seconds")
     return Options(
         tags=str(tags), retries=retries, crash_retries=crash_retries, timeout=timeout, priority=priority,
-        on_no_match=on_no_match,
+        on_no_match=on_no_match, not_before=None if not_before is None else times.moment("not_before", not_before),
+        keep=None if keep is None else times.seconds("keep", keep),
     )  # fmt: skip
+
+
+def check_span(span: object) -> None:
+    """Raise `InvalidOption` for what is no span of a leaderboard."""
+    if span not in get_args(Span):
+        raise InvalidOption("span", repr(span)[:100], " or ".join(repr(known) for known in get_args(Span)))
 
 
 def _blocks(calls: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], int]:

@@ -1,12 +1,13 @@
-"""Values to bytes and back: cloudpickle for code and Python values, one frame for many values.
+"""Values to bytes and back: cloudpickle for code and Python values, JSON for outside workers, frames of many.
 
 Unpickling runs code. Only a caller's own process and the child that runs its function unpickle;
-the engine and the server carry bytes.
+the engine and the server carry bytes. What outside workers get and give is JSON, which runs nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import struct
 import sys
@@ -20,11 +21,13 @@ from typing import Any
 import cloudpickle
 import msgspec
 
-from .errors import DcengineError, NotPicklable, RemoteError, rebuild
+from .errors import DcengineError, InvalidInput, NotJson, NotPicklable, RemoteError, rebuild
 from .verbs import Function
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})  #: types that plain pickle carries safely
 PROTOCOL = 5
+JSON_PLAIN = frozenset({str, int, bool, type(None)})  #: types that msgspec writes as JSON as Python does
+JSON = b"J"  #: begins a value that is JSON text; a pickle begins with 0x80
 
 
 # ---- many values in one frame --------------------------------------------------------------
@@ -67,8 +70,8 @@ def dumps(value: object, *, what: str = "the value") -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """Return the value pickled in *data*."""
-    return pickle.loads(data)
+    """Return the value in *data*, whether it is a pickle or JSON."""
+    return _from_json(data[1:]) if data[:1] == JSON else pickle.loads(data)
 
 
 def pack_value(value: object, *, what: str) -> bytes:
@@ -139,6 +142,44 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+# ---- values as JSON ------------------------------------------------------------------------
+
+_json_of = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_json_decoder = msgspec.json.Decoder()
+
+
+def pack_json(value: object, *, what: str) -> bytes:
+    """Return *value* as JSON, by the rules of Python's ``json``; raises `NotJson` that names *what*."""
+    try:
+        # msgspec is fast, but takes bytes, sets, dates ... for texts and lists, and NaN for null.
+        if type(value) in JSON_PLAIN:
+            return JSON + msgspec.json.encode(value)
+        return JSON + _json_of(value).encode()
+    except UnicodeEncodeError:  # a lone surrogate, say from a file name that is not UTF-8
+        return JSON + json.dumps(value).encode()
+    except Exception as error:
+        raise NotJson(what, type(value).__name__, _first_line(error)) from error
+
+
+def is_json(data: bytes) -> bool:
+    """Tell whether the packed value in *data* is JSON."""
+    return data[:1] == JSON
+
+
+def json_text(data: bytes) -> bytes:
+    """Return the JSON text of a value made by `pack_json`; raises `ValueError` for any other."""
+    if not is_json(data):
+        raise ValueError("not a value packed as JSON")
+    return data[1:]
+
+
+def _from_json(text: bytes) -> Any:
+    try:
+        return _json_decoder.decode(text)
+    except msgspec.DecodeError:
+        return json.loads(text)  # it takes NaN and lone surrogates too
+
+
 # ---- local modules travel by value ---------------------------------------------------------
 
 _seen_modules: set[str] = set()
@@ -207,10 +248,22 @@ def failure_from(error: BaseException, *, skip_frames: int = 0) -> Failure:
     return Failure(_kind_of(error), message_of(error), text, _pickled(error))
 
 
+REASON_LIMIT = 1000  #: characters of a reason for which an input is flagged
+
+
+def flag_from(error: InvalidInput, *, skip_frames: int = 0) -> Failure:
+    """Return what a function says of its input as data."""
+    failure = failure_from(error, skip_frames=skip_frames)
+    message = failure.message[:REASON_LIMIT]
+    # Where a subclass does not travel, what it says does.
+    exception = failure.exception or _pickled(InvalidInput(message))
+    return msgspec.structs.replace(failure, kind=InvalidInput.__name__, message=message, exception=exception)
+
+
 def _remote_traceback(error: BaseException, skip_frames: int) -> str:
     frames = error.__traceback__
     for _ in range(skip_frames):
-        frames = frames.tb_next if frames and frames.tb_next else frames
+        frames = frames.tb_next if frames else None
     return head_and_tail("".join(traceback.format_exception(type(error), error, frames)))
 
 

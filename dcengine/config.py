@@ -35,6 +35,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All settings of one process. `load` makes them."""
 
     db: Annotated[Text, Meta(description="The file that holds all jobs.")] = "./dcengine.db"
+    blobs: Annotated[
+        Text | None,
+        Meta(
+            description="Where values above 1 MiB are kept: a folder or an fsspec URL such as `s3://bucket/prefix`; "
+            "unset: `FILE.blobs` beside the database."
+        ),
+    ] = None
     host: Annotated[Text, Meta(description="The address that the engine's HTTP server listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Its port; 0 finds a free one.")] = 8787
     url: Annotated[Text | None, Meta(description="The engine to use, instead of the one that owns the file.")] = None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +29,9 @@ PATIENCE = 4.0  #: seconds of trying again before an engine counts as unreachabl
 PATIENCE_WITH_RESOLVE = 60.0  #: the same where another engine may be found or started meanwhile
 SILENCE = 60.0  #: seconds an engine may take to answer beyond what it was asked to wait
 PIECE = 1 << 20  #: bytes of a body that are sent at once
+MSGPACK = "application/msgpack"
+KEY = "Idempotency-Key"  #: names the header; asked twice under one key, an engine does once what it was asked
+STILL_AT_IT = 202  #: the status of an answer that says: come back for the end, under the same key
 LANES = 200  #: questions that wait at the same time; each takes a connection, and processes may have 1,024
 
 T = TypeVar("T")
@@ -38,6 +43,39 @@ class _Problem(msgspec.Struct):
     error: str
     facts: list[Any]
     message: str = ""
+
+
+class Question(NamedTuple):
+    """One request, sent as often as it takes."""
+
+    method: str
+    path: str
+    query: Query = {}
+    body: bytes | None = None
+    content_type: str = MSGPACK
+    key: str | None = None  #: under which its repetitions are known as such
+    wait: float = 0.0  #: seconds that the engine may keep it waiting
+
+    def once(self) -> Question:
+        """Return this question with a key of its own: it will be done once, however often it is sent."""
+        return self._replace(key=uuid.uuid4().hex)
+
+    def with_json(self, value: object) -> Question:
+        """Return this question with *value* as its body; raises `InvalidOption` for text that cannot travel."""
+        try:
+            return self._replace(body=msgspec.json.encode(value), content_type="application/json")
+        except UnicodeEncodeError as error:
+            raise InvalidOption("a text", ascii(error.object)[:100], "one that UTF-8 can say") from None
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Return the headers that it is sent with."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if self.key is not None:
+            headers[KEY] = self.key
+        if self.body is not None:
+            headers["Content-Type"] = self.content_type
+            headers["Content-Length"] = str(len(self.body))
+        return headers
 
 
 class Answer(NamedTuple):
@@ -83,11 +121,34 @@ class Connection:
     async def _get(self, kind: type[T], path: str, query: Query | None = None) -> T:
         return self._value(kind, await self._ask("GET", path, query))
 
-    async def _post(self, kind: type[T], path: str) -> T:
-        return self._value(kind, await self._ask("POST", path))
+    async def _post(self, kind: type[T], path: str, query: Query | None = None, *, value: object = None) -> T:
+        """Ask for something to be done, once however often the question has to be repeated; *value* travels as JSON."""
+        question = Question("POST", path, query or {}).once()
+        return self._value(kind, await self._answer(question if value is None else question.with_json(value)))
+
+    async def _long_post(self, kind: type[T], path: str, *, value: object = None) -> T:
+        """Ask for something that may take hours, and come back for its end."""
+        question = Question("POST", path).once()
+        if value is not None:
+            question = question.with_json(value)
+
+        async def ask(piece: float) -> Answer | None:
+            answer = await self._answer(question._replace(query={"wait": piece}, wait=piece))
+            return None if answer.status == STILL_AT_IT else answer
+
+        answer = await self._until(ask, math.inf)
+        assert answer is not None  # nothing ends such a wait but an answer
+        return self._value(kind, answer)
 
     async def _text(self, path: str, query: Query | None = None) -> str:
         return (await self._ask("GET", path, query)).body.decode()
+
+    def _unpacked(self, decode: Callable[[bytes], T], answer: Answer) -> T:
+        """Return what *decode* finds in *answer*."""
+        try:
+            return decode(answer.body)
+        except msgspec.DecodeError:
+            raise self._not_ours(answer) from None
 
     def _value(self, kind: type[T], answer: Answer) -> T:
         try:
@@ -115,14 +176,18 @@ class Connection:
         return POLL if self._waiting <= LANES else max(0.2, 2.0 * LANES / self._waiting)
 
     async def _ask(self, method: str, path: str, query: Query | None = None, *, body: bytes | None = None) -> Answer:
+        """Ask until an engine answers; *body* is what `verbs` has for it, as msgpack."""
+        query = query or {}
+        return await self._answer(Question(method, path, query, body, wait=float(query.get("wait") or 0)))
+
+    async def _answer(self, question: Question) -> Answer:
         """Ask until an engine answers; raises what the engine raised, or `EngineUnreachable`."""
-        parameters = {name: str(value) for name, value in (query or {}).items() if value is not None}
         patience = PATIENCE if self._resolve is None else PATIENCE_WITH_RESOLVE
         failing_since: float | None = None
         pause = 0.0
         while True:
             try:
-                return self._good(await self._send(method, path, body, parameters))
+                return self._good(await self._send(question))
             except AccessDenied:
                 # A new engine at the old address has new tokens.
                 if not await self._found_another():
@@ -145,21 +210,17 @@ class Connection:
         self._base, self.token = split_address(*await self._resolve())
         return before != (self._base, self.token)
 
-    async def _send(self, method: str, path: str, body: bytes | None, parameters: dict[str, str]) -> Answer:
+    async def _send(self, question: Question) -> Answer:
         """Make one request; raises `_Gone` where no engine answers."""
-        wait = float(parameters.get("wait", 0))
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        if body is not None:
-            headers["Content-Type"] = "application/msgpack"
-            headers["Content-Length"] = str(len(body))
+        body = question.body
         try:
-            async with self._lane(waits=wait > 0).request(
-                method,
-                self._base.joinpath(*path.split("/")),
-                params=parameters,
+            async with self._lane(waits=question.wait > 0).request(
+                question.method,
+                self._base.joinpath(*question.path.split("/")),
+                params={name: str(value) for name, value in question.query.items() if value is not None},
                 data=body if body is None or len(body) <= PIECE else _in_pieces(body),
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=wait + SILENCE),
+                headers=question.headers(self.token),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=question.wait + SILENCE),
                 allow_redirects=False,
             ) as response:
                 return Answer(response.status, response.headers, await response.read())
@@ -179,7 +240,7 @@ class Connection:
 
     def _good(self, answer: Answer) -> Answer:
         """Return *answer* if it is one, else raise the error in it."""
-        if answer.status in (200, 204):
+        if answer.status in (200, STILL_AT_IT, 204):
             return answer
         try:
             problem = msgspec.json.decode(answer.body, type=_Problem)

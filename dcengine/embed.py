@@ -65,6 +65,7 @@ class EmbeddedEngine(Caller):
         cluster_host: str = "127.0.0.1",
         cluster_share: float = 0.5,
         pilot_idle: float = 30.0,
+        blobs: str | None = None,
         idle_exit: float | None = None,
         allow_hosts: list[str] | tuple[str, ...] = (),
         tls_cert: str | None = None,
@@ -83,6 +84,7 @@ class EmbeddedEngine(Caller):
         self._listen = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key, "insecure": insecure}
         self._allow_hosts = [*allow_hosts]
         self._idle_exit = idle_exit
+        self._blobs = blobs
         self.finished = (
             threading.Event()
         )  #: set when it has no reason to go on: idle for long, or the file was taken over
@@ -115,7 +117,7 @@ class EmbeddedEngine(Caller):
         return self
 
     async def _start(self) -> int:
-        self._engine = Engine(self.db, self._settings)
+        self._engine = Engine(self.db, self._settings, self._blobs)
         left = await self._engine.start()
         try:
             app = self._application(self._engine)

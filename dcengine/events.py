@@ -21,6 +21,14 @@ class Kind(IntEnum):
     CANCELLED = 8
     REOPENED = 9  #: somebody asked for another try
     RECOVERED = 10  #: a new engine took over what an ended one had leased
+    FLAGGED = 11  #: a voter said that the input is bad; the task is queued for another
+    RETURNED = 12  #: the job goes back a stage, or on with an edited input; this task counts no more
+    OPENED = 13  #: a job's next task came into being, queued or blocked
+    WOKEN = 14  #: its waiting time is over
+    GATHERED = 15  #: the last part of a gather is in
+    BLOCKED = 16  #: a gather waits for its parts again
+    DELETED = 17  #: a project was removed, with its jobs
+    EXPIRED = 18  #: the values of an ended job were removed
 
 
 class Bus:

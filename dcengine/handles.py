@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
-from .codec import exception_from, loads, unpack, unpack_failure
-from .errors import JobCancelled, ResultNotReady
-from .verbs import BatchStatus, FailedItem, JobResult, JobStatus, Line, Progress, Report, Transcript
+from .codec import pack_json, pack_value
+from .ends import ends_of, error_of, value_of
+from .errors import InvalidOption, ResultNotReady
+from .histories import History, StageRecord
+from .verbs import (
+    BatchStatus,
+    FailedItem,
+    HistoryEntry,
+    JobResult,
+    JobStatus,
+    Line,
+    Progress,
+    ProjectStatus,
+    Report,
+    StageOutput,
+    Transcript,
+)
 
 POLL_SECONDS = 20.0  #: the longest single wait; an interrupt of the caller is noticed at once all the same
 
@@ -42,7 +56,8 @@ class JobHandle:
     def result(self, timeout: float | None = None) -> Any:
         """Return what the function returned; raise what it raised, its remote traceback attached.
 
-        Raises `ResultNotReady` if it has not ended after *timeout* seconds, `JobCancelled` if it was cancelled.
+        Raises `ResultNotReady` if it has not ended after *timeout* seconds, `JobCancelled` if it was cancelled,
+        `ResultExpired` if its values were kept for a set time only.
         """
         return value_of(self.id, self._wait(timeout))
 
@@ -104,6 +119,67 @@ class JobHandle:
         """Return why the job is not running, in a sentence."""
         return str(self._link.call("why", self.id))
 
+    # ---- in a project ----------------------------------------------------------------------
+
+    def history(self) -> History:
+        """Return what each stage made of the job in each generation, in the order in which it came there."""
+        entries: list[HistoryEntry] = self._link.call("history", self.id)
+        return History(self.id, [StageRecord(self.id, entry, self._gathered) for entry in entries])
+
+    def retry(self) -> bool:
+        """Run the job again where it failed or was cancelled; return False if it was neither.
+
+        With a part of a job that has failed for it that job goes on too.
+        """
+        again = bool(self._link.call("retry", [self.id]))
+        self._result = None
+        return again
+
+    def edit(self, value: Any) -> None:
+        """Give the job another input at the stage where it is or ended, and queue it there.
+
+        Raises `NotEditable` for one that runs, waits for its parts, or succeeded.
+        """
+        status = self.status()
+        check_editable(status)
+        stages = {stage.name: stage.kind for stage in self._project(status.project).stages}
+        pack = pack_json if stages.get(status.stage) == "lease" else pack_value
+        self._link.call("edit", self.id, pack(value, what="the input"))
+        self._result = None
+
+    @property
+    def parent(self) -> JobHandle | None:
+        """The job that this one is a part of."""
+        parent = self.status().parent
+        return None if parent is None else JobHandle(self._link, parent)
+
+    @property
+    def parts(self) -> Parts:
+        """The jobs that are parts of this one: those made last, the first 1,000 of them."""
+        numbers = [record.parts for record in self.history() if record.parts]
+        return Parts(self._link, self.status().project, numbers[-1] if numbers else [])
+
+    def _gathered(self, record: StageRecord) -> list[Any]:
+        """Return what the parts of *record*, a gather, had come to before it."""
+        project = self.status().project
+        stages = [stage.name for stage in self._project(project).stages]
+        if not record.parts or record.stage not in stages[1:]:
+            return []
+        before = stages[stages.index(record.stage) - 1]
+        outputs: dict[int, StageOutput] = {}
+        after = min(record.parts) - 1
+        while after < max(record.parts) and (page := self._link.call("outputs", project, before, after=after)):
+            outputs.update((output.number, output) for output in page)
+            after = page[-1].number
+        ends = [outputs[number] for number in record.parts if number in outputs]
+        return [value_of(end.job, JobResult(end.state, end.data)) for end in ends if end.state == "succeeded"]
+
+    def _project(self, name: str) -> ProjectStatus:
+        status: ProjectStatus = self._link.call("project", name)
+        return status
+
+    # ---- its end ---------------------------------------------------------------------------
+
     def _look(self) -> JobResult | None:
         if self._result is None:
             self._result = self._link.call("result", self.id)
@@ -125,6 +201,29 @@ class JobHandle:
         while self._result is None:
             self._result = await asyncio.wrap_future(self._link.start("result", self.id, wait=POLL_SECONDS))
         return value_of(self.id, self._result)
+
+
+class Parts(Sequence[JobHandle]):
+    """Handles of the jobs that are parts of another, each found when it is taken."""
+
+    def __init__(self, link: Link, project: str, numbers: Sequence[int]) -> None:
+        self.numbers = numbers  #: within the project
+        self._link, self._project = link, project
+
+    def __repr__(self) -> str:
+        return f"<{len(self.numbers):,} parts>"
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> JobHandle: ...
+    @overload
+    def __getitem__(self, place: slice) -> Parts: ...
+    def __getitem__(self, place: int | slice) -> JobHandle | Parts:
+        if isinstance(place, slice):
+            return Parts(self._link, self._project, self.numbers[place])
+        return JobHandle(self._link, self._link.call("find_job", self._project, self.numbers[place]))
 
 
 class Output:
@@ -279,20 +378,7 @@ class Results(Iterator[Any]):
         return value_of(self._batch.first_job + self._next - 1, end)
 
 
-def ends_of(report: Report) -> Iterator[tuple[int, JobResult]]:
-    """Yield index and end of each item of *report*."""
-    values = unpack(report.data) if report.data else [b""] * report.count
-    for index, value in enumerate(values, report.first):
-        yield index, JobResult(report.state, value)
-
-
-def value_of(job: int, end: JobResult) -> Any:
-    """Return the value of *end*, or raise its error."""
-    if end.state == "succeeded":
-        return loads(end.data)
-    raise error_of(job, end)
-
-
-def error_of(job: int, end: JobResult) -> BaseException:
-    """Return the error of *end* as it is raised here."""
-    return exception_from(unpack_failure(end.data)) if end.data else JobCancelled(job)
+def check_editable(status: JobStatus) -> None:
+    """Refuse a job whose input is no value at a stage."""
+    if status.project == "functions":
+        raise InvalidOption("a call of a function", "edited", "another call: submit it with other arguments")

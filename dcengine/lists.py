@@ -5,35 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
+from .codec import unpack_failure
 from .handles import Link
 from .plain import clean, table
-from .verbs import LeaderboardRow, WorkerStatus
+from .verbs import JobStatus, LeaderboardRow, Span, StageOutput, WorkerStatus
 
 LONGEST = 50  #: rows that are printed
+SPANS: dict[Span, str] = {
+    "all": " yet", "month": " of the last 30 days", "week": " of the last 7 days", "day": " of the last 24 hours",
+}  # fmt: skip
 
 
 class Leaderboard(list[LeaderboardRow]):
     """The contributors of one project, most credit first, as they stood when they were asked for."""
 
     def __init__(
-        self, rows: Iterable[LeaderboardRow] = (), project: str = "functions", link: Link | None = None
+        self,
+        rows: Iterable[LeaderboardRow] = (),
+        project: str = "functions",
+        link: Link | None = None,
+        span: Span = "all",
     ) -> None:
         super().__init__(rows)
         self.project = project
+        self.span = span  #: over which credit is summed
         self.link = link  #: where to ask again; a copy in another process has none
 
     def __repr__(self) -> str:
         if not self:
-            return f"no contributor of {clean(self.project)} has credit yet"
+            return f"no contributor of {clean(self.project)} has credit{SPANS[self.span]}"
         rows = [
-            (str(place), clean(row.nickname, 40), f"{row.tasks:,}", f"{row.share:.1%}")
+            (str(row.rank or place), clean(row.nickname, 40), f"{row.tasks:,}", f"{row.share:.1%}")
             for place, row in enumerate(self[:LONGEST], 1)
         ]
-        printed = table(("", "contributor", "tasks", "share"), rows, numbers=("", "tasks", "share"))
+        printed = table(("", "contributor", "credit", "share"), rows, numbers=("", "credit", "share"))
         return printed + _more(len(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Leaderboard, (list(self), self.project)
+        return Leaderboard, (list(self), self.project, None, self.span)
 
 
 class WorkerList(list[WorkerStatus]):
@@ -54,6 +65,57 @@ class WorkerList(list[WorkerStatus]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WorkerList, (list(self),)
+
+
+class JobList(list[JobStatus]):
+    """Jobs of one project as they stood when they were asked for, the newest first."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no jobs"
+        columns = ("job", "stage", "state", "worker", "errors", "reason")
+        rows = [
+            (
+                str(job.number), clean(job.stage, 40), job.state if job.is_final else job.task_state,
+                clean(job.worker or "", 40), str(job.errors or ""), clean(job.reason or "", 80),
+            )
+            for job in self[:LONGEST]
+        ]  # fmt: skip
+        return table(columns, rows, numbers=("job", "errors")) + _more(len(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JobList, (list(self),)
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A job that failed, until somebody runs it again."""
+
+    number: int  #: the job's, within its project
+    stage: str  #: where it failed
+    reason: str  #: in one line
+    id: int  #: what `dcengine.job` takes
+    parent: int | None = None  #: number of the job whose part it is
+
+
+class DeadLetters(list[DeadLetter]):
+    """The failed jobs of one project, in order of their numbers."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no failed jobs"
+        rows = [(str(letter.number), clean(letter.stage, 40), clean(letter.reason)) for letter in self[:LONGEST]]
+        return table(("job", "stage", "reason"), rows, numbers=("job",)) + _more(len(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DeadLetters, (list(self),)
+
+
+def dead_letters(ends: Iterable[StageOutput]) -> DeadLetters:
+    """Return the failed jobs of which *ends* tells; nothing is unpickled."""
+    return DeadLetters(
+        DeadLetter(end.number, end.stage, unpack_failure(end.data).sentence if end.data else "", end.job, end.parent)
+        for end in ends
+    )
 
 
 def tag_text(worker: WorkerStatus) -> str:

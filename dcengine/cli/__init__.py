@@ -9,10 +9,15 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from . import added
+from .adding import add
 from .checkup import doctor
+from .exporting import export
 from .jobs import jobs
 from .joining import join
+from .keeping import backup, vacuum
 from .listings import leaderboard, status, workers
+from .projects import project
+from .repairing import edit, failed, history, retry
 from .serving import serve
 from .submitting import submit
 
@@ -27,7 +32,10 @@ class _InOrder(TyperGroup):
         return super().get_command(ctx, cmd_name) or added.command(cmd_name)
 
 
-ORDER = ["submit", "jobs", "workers", "leaderboard", "status", "serve", "join", "doctor"]
+ORDER = [
+    "submit", "jobs", "project", "workers", "leaderboard", "export", "status", "serve", "join", "backup", "vacuum",
+    "doctor",
+]  # fmt: skip
 
 app = typer.Typer(
     name="dcengine",
@@ -56,9 +64,12 @@ def common(
     """Take what stands before the command."""
 
 
-for command in (serve, submit, workers, status, leaderboard, join, doctor):
+for command in (serve, submit, workers, status, leaderboard, export, join, backup, vacuum, doctor):
     app.command()(command)
+for command in (add, failed, retry, edit, history):
+    jobs.command()(command)
 app.add_typer(jobs, name="jobs")
+app.add_typer(project, name="project")
 
 
 def main() -> None:

@@ -27,11 +27,13 @@ from ..config import SETTINGS, Settings, load
 from ..errors import DcengineError, StoreError
 from ..owner import Owner, bare, find_owner
 from ..store import opening
+from ..store.checking import check_history
 from ..verbs import EngineStatus, WorkerStatus
 from .choosing import Json, told
 from .showing import show_json, show_line
 
 SAFE_SQLITE = (3, 51, 3)  #: before it, two connections that write could lose a part of the log
+VIOLATIONS_LIMIT = 50  #: of a file's history that are shown
 MARKS = {"ok": ("ok   ", "green"), "note": ("note ", "yellow"), "wrong": ("WRONG", "red")}
 
 
@@ -50,11 +52,14 @@ def doctor(
     url: Annotated[str | None, typer.Option("--url", help=SETTINGS["url"].help, show_default=False)] = None,
     token: Annotated[str | None, typer.Option("--token", help=SETTINGS["token"].help, show_default=False)] = None,
     port: Annotated[int | None, typer.Option("--port", help="The port to look at.", show_default=False)] = None,
+    with_history: Annotated[
+        bool, typer.Option("--history", help="Rebuild the file from its events and compare; slow for a large one.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the installation, the file, the port, the engine and the workers, and say what to do."""
     settings = load(db=db, url=url, token=token, port=port)
-    findings = list(examine(settings))
+    findings = list(examine(settings, with_history=with_history))
     if as_json:
         show_json([finding._asdict() for finding in findings])
     else:
@@ -71,7 +76,7 @@ def _show(finding: Finding) -> None:
         show_line(f"      {finding.advice}")
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings, *, with_history: bool = False) -> Iterator[Finding]:
     """Yield what each check finds, from the ground up."""
     yield _python()
     yield from packages()
@@ -79,6 +84,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield kernel()
     db = Path(settings.db)
     yield from database(db)
+    if with_history:
+        yield from history(db)
     owner = find_owner(db)
     yield ownership(db, owner)
     url, token = settings.url, settings.token
@@ -181,6 +188,26 @@ def database(db: Path) -> Iterator[Finding]:
         yield Finding("wrong", "disk", f"{megabytes:,} MB free", "make room: with a full disk nothing can be stored")
     else:
         yield Finding("ok", "disk", f"{megabytes:,} MB free")
+
+
+def history(db: Path) -> Iterator[Finding]:
+    """Yield whether the tables of *db* are what its events tell."""
+    check = f"history of {db}"
+    try:
+        violations = check_history(db)
+    except StoreError as error:
+        yield Finding("wrong", check, "cannot be read", str(error))
+        return
+    for violation in violations[:VIOLATIONS_LIMIT]:
+        yield Finding("wrong", check, violation)
+    if len(violations) > VIOLATIONS_LIMIT:
+        yield Finding("wrong", check, f"and {len(violations) - VIOLATIONS_LIMIT:,} more like these")
+    if violations:
+        yield Finding(
+            "note", check, "this should not happen", "keep a copy of the file, and tell us what it went through"
+        )
+    else:
+        yield Finding("ok", check, "tables, counters and credit are what the events tell")
 
 
 def _integrity(db: Path, check: str) -> Finding:

@@ -7,6 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Annotated, Any, Protocol
 
@@ -33,8 +34,12 @@ _ENGINE_OPTIONS = {
 class Link(Protocol):
     """The engine, as a program without an event loop asks it."""
 
-    def call(self, verb: str, /, *args: Any, **kwargs: Any) -> Any:
+    def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Ask *verb*, one of the methods of `Verbs`; wait for the answer."""
+        ...
+
+    def start(self, verb: str, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Ask *verb*; the future ends with the answer."""
         ...
 
 

@@ -31,7 +31,7 @@ def show_end(id: int, end: JobResult, *, as_json: bool) -> None:
     if end.state == "succeeded":
         value = _value(id, end.data)
         if as_json:
-            show_json({"id": id, "state": end.state, "result": _presentable(value)})
+            show_json({"id": id, "state": end.state, "result": presentable(value)})
         else:
             typer.echo(repr(value))
         return
@@ -57,7 +57,7 @@ def _value(id: int, data: bytes) -> object:
         raise typer.Exit(1) from None
 
 
-def _presentable(value: object) -> object:
+def presentable(value: object) -> object:
     """Return *value*, or its text where JSON has no form for it."""
     try:
         json.dumps(value)

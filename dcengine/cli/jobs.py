@@ -1,4 +1,4 @@
-"""``dcengine jobs``: what there is, one job, its result, why it waits, cancel."""
+"""``dcengine jobs``: what there is, one job, its result, why it waits, cancel. More of it stands in `repairing`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .ends import end_of, show_end
 from .showing import ago, duration, show_error, show_facts, show_json, show_line, show_table
 
 
-def _job_name(text: str) -> str:
+def job_name(text: str) -> str:
     """Check that *text* names a job: an id, or a project and a number."""
     project, slash, number = text.rpartition("/")
     if not (number.isascii() and number.isdigit() and int(number) > 0) or bool(project) != bool(slash):
@@ -22,7 +22,7 @@ def _job_name(text: str) -> str:
 
 
 JobName = Annotated[
-    str, typer.Argument(metavar="ID", parser=_job_name, help="The job's id, or its place in a project: photos/17.")
+    str, typer.Argument(metavar="ID", parser=job_name, help="The job's id, or its place in a project: photos/17.")
 ]
 Batch = Annotated[bool, typer.Option("--batch", help="ID is that of a batch.")]
 
@@ -52,14 +52,17 @@ def list_jobs(
     state: Annotated[
         str | None, typer.Option(help="Only jobs in this state: open, succeeded, failed, cancelled.")
     ] = None,
+    project: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this project.")] = None,
     before: Annotated[int | None, typer.Option(min=1, metavar="ID", help="Only jobs older than this one.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List the newest jobs and batches. Also what `dcengine jobs` alone does."""
-    found: list[JobStatus] = engine.call("jobs", state=state, before=before, limit=limit)
+    found: list[JobStatus] = engine.call("jobs", state=state, project=project, before=before, limit=limit)
     batches: list[BatchStatus] = [
-        batch for batch in engine.call("batches", limit=limit) if state in (None, batch.state)
+        batch
+        for batch in (engine.call("batches", limit=limit) if project is None else [])
+        if state in (None, batch.state)
     ]
     if as_json:
         show_json({"jobs": found, "batches": batches})
@@ -70,7 +73,8 @@ def list_jobs(
         columns = ["batch", "function", "state", "done", "of", "failed", "rate", "tags", "submitted"]
         show_table("Batches", columns, map(_batch_row, batches))
     if found:
-        columns = ["job", "function", "state", "worker", "progress", "errors", "tags", "submitted"]
+        what = "function" if all(job.project == "functions" for job in found) else "stage" if project else "what"
+        columns = ["job", what, "state", "worker", "progress", "errors", "tags", "submitted"]
         show_table("Jobs", columns, map(_job_row, found))
 
 
@@ -81,7 +85,7 @@ def show(engine: Link, name: JobName, batch: Batch = False, as_json: Json = Fals
     if batch:
         _show_batch(engine.call("batch", _batch_id(name)), as_json=as_json)
         return
-    id = _id_of(engine, name)
+    id = id_of(engine, name)
     job: JobStatus = engine.call("job", id)
     output: str = engine.call("output", id)
     if as_json:
@@ -92,6 +96,9 @@ def show(engine: Link, name: JobName, batch: Batch = False, as_json: Json = Fals
             ("job", f"{job.id} ({job.project}/{job.number})"),
             ("function", job.name),
             ("stage", job.stage),
+            ("part of", job.parent),
+            ("generation", job.generation or None),
+            ("flags", job.flags or None),
             ("state", _state(job)),
             ("reason", job.reason),
             ("warning", job.warning),
@@ -143,7 +150,7 @@ def result(
     as_json: Json = False,
 ) -> None:
     """Print what a job returned, or the error with which it ended."""
-    id = _id_of(engine, name)
+    id = id_of(engine, name)
     end = end_of(engine, id, wait=wait)
     if end is not None:
         show_end(id, end, as_json=as_json)
@@ -160,7 +167,7 @@ def result(
 @with_engine
 def why(engine: Link, name: JobName, as_json: Json = False) -> None:
     """Say why a job is not running."""
-    id = _id_of(engine, name)
+    id = id_of(engine, name)
     reason = engine.call("why", id)
     if as_json:
         show_json({"id": id, "why": reason})
@@ -174,26 +181,27 @@ def cancel(
     engine: Link,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="ID", parser=_job_name, help="The job's id, or its place in a project: photos/17."),
+        typer.Argument(metavar="ID", parser=job_name, help="The job's id, or its place in a project: photos/17."),
     ] = None,
     batch: Batch = False,
+    project: Annotated[str | None, typer.Option(metavar="NAME", help="Every open job of this project.")] = None,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Every job and batch that has not ended.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Cancel a job, a batch, or all that has not ended."""
-    if (name is None) != unfinished:
-        raise typer.BadParameter("give the ID of a job, or --unfinished")
+    """Cancel a job, a batch, a project's jobs, or all that has not ended."""
+    if [name is not None, project is not None, unfinished].count(True) != 1:
+        raise typer.BadParameter("give the ID of a job, or --project NAME, or --unfinished")
     if name is None:
-        cancelled = engine.call("cancel_unfinished")
-        _say({"cancelled": cancelled}, f"unfinished jobs cancelled: {cancelled:,}", as_json=as_json)
+        cancelled = engine.call("cancel_unfinished") if unfinished else engine.call("cancel_project", project)
+        say({"cancelled": cancelled}, f"unfinished jobs cancelled: {cancelled:,}", as_json=as_json)
         return
-    id = _batch_id(name) if batch else _id_of(engine, name)
+    id = _batch_id(name) if batch else id_of(engine, name)
     status: JobStatus | BatchStatus = engine.call("cancel_batch" if batch else "cancel", id)
     kind = "batch" if batch else "job"
-    _say({kind: status}, f"{kind} {id} is {status.state}", as_json=as_json)
+    say({kind: status}, f"{kind} {id} is {status.state}", as_json=as_json)
 
 
-def _id_of(engine: Link, name: str) -> int:
+def id_of(engine: Link, name: str) -> int:
     """Return the id of the job called *name*."""
     project, _, number = name.rpartition("/")
     return int(engine.call("find_job", project, int(number)) if project else number)
@@ -205,7 +213,7 @@ def _batch_id(name: str) -> int:
     return int(name)
 
 
-def _say(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+def say(value: dict[str, Any], text: str, *, as_json: bool) -> None:
     if as_json:
         show_json(value)
     else:
@@ -213,9 +221,9 @@ def _say(value: dict[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def _job_row(job: JobStatus) -> list[object]:
-    id = job.id if job.project == "functions" else f"{job.project}/{job.number}"
+    id, what = (job.id, job.name) if job.project == "functions" else (f"{job.project}/{job.number}", job.stage)
     progress, errors = _progress(job.progress), job.errors or None
-    return [id, job.name, _state(job), job.worker, progress, errors, job.tags, ago(job.created)]
+    return [id, what, _state(job), job.worker, progress, errors, job.tags, ago(job.created)]
 
 
 def _batch_row(batch: BatchStatus) -> list[object]:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..verbs import EngineStatus, LeaderboardRow, WorkerStatus
+from ..lists import SPANS
+from ..verbs import EngineStatus, LeaderboardRow, Span, Standing, WorkerStatus
 from .choosing import Json, Link, with_engine
 from .showing import ago, show_facts, show_json, show_line, show_table
 
@@ -69,15 +70,33 @@ def status(engine: Link, as_json: Json = False) -> None:
 @with_engine
 def leaderboard(
     engine: Link,
-    project: Annotated[str, typer.Option(help="Whose leaderboard.")] = "functions",
+    name: Annotated[str, typer.Argument(metavar="PROJECT", help="Whose leaderboard.")] = "functions",
+    span: Annotated[
+        Span, typer.Option(help="Over which credit is summed: all time, or the last 30 days, 7 days, 24 hours.")
+    ] = "all",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many contributors at most.")] = 50,
+    of: Annotated[str | None, typer.Option(metavar="NICKNAME", help="Say the place of this one instead.")] = None,
+    project: Annotated[str | None, typer.Option(hidden=True, help="The same as PROJECT.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show who did how much."""
-    rows: list[LeaderboardRow] = engine.call("leaderboard", project)
+    whose = project or name
+    if of is not None:
+        place: Standing = engine.call("standing", whose, of, span=span)
+        if as_json:
+            show_json(place)
+        else:
+            when = "" if span == "all" else SPANS[span]
+            text = f"{place.nickname} is number {place.rank:,} of {place.contributors:,} in {whose}"
+            show_line(f"{text}, with {place.units:,} units of credit{when}")
+        return
+    rows: list[LeaderboardRow] = engine.call("leaderboard", whose, span=span, limit=limit)
     if as_json:
         show_json(rows)
     elif rows:
-        lines = [(place, row.nickname, f"{row.tasks:,}", f"{row.share:.1%}") for place, row in enumerate(rows, 1)]
-        show_table(f"Leaderboard of {project}", ["", "nickname", "tasks", "share"], lines)
+        lines = [
+            (row.rank or place, row.nickname, f"{row.tasks:,}", f"{row.share:.1%}") for place, row in enumerate(rows, 1)
+        ]
+        show_table(f"Leaderboard of {whose}", ["", "contributor", "credit", "share"], lines)
     else:
-        show_line(f"nobody has done a task of {project} yet")
+        show_line(f"nobody has credit for {whose}{SPANS[span]}")

@@ -10,14 +10,15 @@ from itertools import accumulate, groupby
 import msgspec
 
 from ..cluster import Slot, WorkerGone
-from ..codec import failure_from, pack, unpack
-from ..errors import DcengineError, InvalidOption, NoMatchingWorker
+from ..codec import failure_from, pack, pack_failure, unpack
+from ..errors import BlobError, DcengineError, InvalidOption, NoMatchingWorker
 from ..jobs import BatchInfo, Chunk, State, Task
 from ..runner.units import Ending, Unit
 from ..store import now
 from ..store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch, Reopened
 from ..store.submitting import AddBatch
 from ..verbs import BatchStatus, BatchSubmission
+from .dispatch import to_the_end
 from .feeding import OpenBatch
 from .outcomes import Outcome, after_run, after_vanishing, failed
 from .submissions import CALL, FUNCTIONS, check, check_size
@@ -31,6 +32,7 @@ class Batches(Tasks):
 
     # ---- verbs -----------------------------------------------------------------------------
 
+    @to_the_end
     async def submit_batch(self, submission: BatchSubmission) -> BatchStatus:
         """Store the calls of one map; they are durable when this returns."""
         options = submission.options
@@ -40,13 +42,16 @@ class Batches(Tasks):
             check_size("a block of inputs", len(block))
         self._remember(submission.function)
         size = sum(map(len, submission.blocks)) + len(submission.function.code)
+        blocks = [await self._values.keep(block) for block in submission.blocks]
+        submission = msgspec.structs.replace(submission, blocks=blocks)
         added = await self._store.submit(AddBatch(FUNCTIONS, CALL, submission, counts, now()), size)
         if not added.is_new:
             return await self.batch(added.id)
         info = BatchInfo(
             id=added.id, stage=CALL, need=added.need, tags=options.tags, first_job=added.number, count=submission.count,
             priority=options.priority, retries=options.retries, timeout=options.timeout,
-            function=submission.function.digest, name=submission.function.name,
+            function=submission.function.digest, name=submission.function.name, submitter=added.submitter,
+            not_before=options.not_before,
         )  # fmt: skip
         if not submission.count:
             return await self.batch(added.id)
@@ -59,6 +64,7 @@ class Batches(Tasks):
             return await self.batch(added.id)
         return msgspec.structs.replace(await self.batch(added.id), warning=missing)
 
+    @to_the_end
     async def cancel_batch(self, id: int) -> BatchStatus:
         """Cancel what has not ended of batch *id*; running items are interrupted."""
         batch = self._feed.batches.get(id)
@@ -71,6 +77,7 @@ class Batches(Tasks):
                     await self.cancel(task.job)
         return await self.batch(id)
 
+    @to_the_end
     async def retry_batch(self, id: int) -> BatchStatus:
         """Queue the failed and cancelled items of batch *id* again."""
         await self._store.reads.batch(id)
@@ -85,7 +92,8 @@ class Batches(Tasks):
                 batch.put(first, count)
             for job in again.jobs:
                 self._ends.forget(job)
-            self._feed.tasks(again.stage, again.need, batch.tags).add(again.priority, len(again.jobs))
+            source = self._feed.tasks(again.stage, again.need, batch.tags, again.submitter)
+            source.add(again.priority, len(again.jobs))
             self._hungry.set()
         return await self.batch(id)
 
@@ -110,7 +118,7 @@ class Batches(Tasks):
             count = len(list(items))
             part = values[at - chunk.first : at - chunk.first + count]
             if ending is Ending.SUCCEEDED:
-                await self._accept(batch, at, part, slot)
+                await self._accept_or_err(batch, at, part, slot)
             elif ending in (Ending.NOT_RUN, Ending.INTERRUPTED):
                 await self._put_back(batch, at, count)
             else:
@@ -118,13 +126,20 @@ class Batches(Tasks):
             at += count
         self._tell(batch, chunk)
 
+    async def _accept_or_err(self, batch: OpenBatch, first: int, values: list[bytes], slot: Slot) -> None:
+        """Accept results; what is too big for the file and cannot be put beside it counts as an error of its calls."""
+        try:
+            await self._accept(batch, first, values, slot)
+        except BlobError as lost:
+            failure = pack_failure(failure_from(lost))
+            await self._end_badly(batch, first, Ending.RAISED, [failure] * len(values), slot)
+
     async def _accept(self, batch: OpenBatch, first: int, values: list[bytes], slot: Slot) -> None:
         count, first_job = len(values), batch.info.first_job + first
         chunk = Chunk(batch=batch.info.id, first=first, count=count, first_job=first_job)
         await self._transcripts.end(range(first_job, first_job + count))
-        await self._write(
-            AcceptChunk(batch.info.stage, chunk, pack(values), slot.worker.name, slot.worker.contributor, now())
-        )
+        data = await self._kept(pack(values))
+        await self._write(AcceptChunk(batch.info.stage, chunk, data, slot.worker.name, slot.worker.contributor, now()))
         self._tally(batch.info.id, State.SUCCEEDED, count)
 
     async def _put_back(self, batch: OpenBatch, first: int, count: int) -> None:
@@ -152,7 +167,7 @@ class Batches(Tasks):
 
     async def _chunk_vanished(self, chunk: Chunk, batch: OpenBatch, worker: str) -> None:
         """Queue the items of a chunk whose worker disappeared; count it for a chunk of one, it may be the cause."""
-        if chunk.count > 1 or batch.is_cancelling:
+        if chunk.count > 1 or batch.is_cancelling or chunk.first in batch.unwanted:
             await self._put_back(batch, chunk.first, chunk.count)
             batch.pace.start_over()  # smaller chunks until it is known which item it was
         else:
@@ -173,7 +188,7 @@ class Batches(Tasks):
             for index, outcome in outcomes.items()
         ))  # fmt: skip
         for outcome in outcomes.values():
-            await self._moved(outcome)
+            await self._moved(outcome, ends_job=outcome.task.state.is_final)
 
     async def _cancel_items(self, batch: OpenBatch, runs: list[tuple[int, int]]) -> None:
         if not runs:
@@ -250,14 +265,14 @@ class Batches(Tasks):
         return Task(
             id=info.first_job + index, job=info.first_job + index, stage=info.stage, batch=info.id, state=State.LEASED,
             attempt=1, retries=info.retries, timeout=info.timeout, priority=info.priority, tags=info.tags,
-            function=info.function, input=(await self._inputs(batch, index, 1))[0],
+            function=info.function, input=(await self._inputs(batch, index, 1))[0], submitter=info.submitter,
         )  # fmt: skip
 
     async def _inputs(self, batch: OpenBatch, first: int, count: int) -> list[bytes]:
         """Return the packed arguments of items that lie in one block."""
         if batch.block is None or not batch.block[0] <= first < batch.block[0] + len(batch.block[1]):
             start, _, data = await self._store.reads.block(batch.info.id, first)
-            batch.block = (start, unpack(data))
+            batch.block = (start, unpack(await self._values.get(data)))
         start, values = batch.block
         return values[first - start : first - start + count]
 

@@ -1,8 +1,9 @@
 """The engine as a whole: start, resume, stop.
 
 It is built in layers, each a module: `questions` (what can be asked), `dispatch` (from what waits to the
-slots), `tasks` (the life of a task: read `Tasks.run` first), `batches` (many calls under one handle), `projects`
-(jobs that travel through stages).
+slots), `aftermath` (what follows from a move), `tasks` (the life of a task: read `Tasks.run` first), `batches` (many
+calls under one handle), `projects` (jobs that travel through stages), `leases` (tasks in the hands of outside workers),
+`upkeep` (what is to be put away).
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 import asyncio
 
 from ..events import Kind
-from ..jobs import State, Task
+from ..jobs import State
 from ..store import now
 from ..store.moving import Move
-from .outcomes import Outcome, after_vanishing
-from .projects import Projects
+from .outcomes import after_vanishing, released
+from .upkeep import Upkeep
+
+ANSWER_SECONDS = 2.0  #: that an engine which closes gives to what was asked before
 
 
-class Engine(Projects):
+class Engine(Upkeep):
     """A job engine over one file, in one asyncio loop; implements `verbs.Verbs`."""
 
     async def start(self) -> int:
@@ -27,6 +30,7 @@ class Engine(Projects):
         """
         await self._store.start()
         try:
+            await self._values.start()
             await self._cluster.start()
             left = await self._recover()
         except BaseException:
@@ -35,37 +39,51 @@ class Engine(Projects):
             raise
         self._own(self._feed_forever())
         self._own(self._look_after_things())
+        self._own(self._look_after_leases())
+        self._own(self._keep_up())
         return left
 
     async def _recover(self) -> int:
         """Queue what an ended engine had leased, and learn what waits."""
         await self._load_projects()
+        await self._take_up_leases()
         for task in await self._store.reads.tasks(State.LEASED):
+            if task.token:
+                continue  # an outside worker has it: it may not even have noticed
             outcome = after_vanishing(task, "the engine before this one")
             move = Move(task, outcome.task, Kind.RECOVERED, now(), output=outcome.output, reason=outcome.reason)
             await self._store.apply(move)
             self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
-        for stage, need, expression, priority, n in await self._store.reads.queued():
-            self._feed.tasks(stage, need, expression).add(priority, n)
+        self._feed.count(await self._store.reads.queued())
         await self._reopen_batches()
+        for gather in await self._store.reads.cut_gathers():
+            self._own(self._cut(gather))
         self._hungry.set()
         return await self.unfinished()
 
     async def close(self) -> int:
         """Stop and wait for nothing: what runs goes back to the queue. Return how many jobs are unfinished."""
         self.end_waits()
-        running = [held.work for held in self._running.values()]
+        running = [task for held in self._running.values() for task in held.tasks]
         for chore in list(self._chores):
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        await self._answer_the_last()
         await self._cluster.close()
         for task in running:
-            if isinstance(task, Task):
-                await self._move(task, Outcome(task.to(State.QUEUED), Kind.RELEASED, reason="the engine was closed"))
+            await self._move(task, self._unless_unwanted(task, released(task, "the engine was closed")))
+        await self._values.close()
         await self._transcripts.save()
         left = await self.unfinished()
         await self._store.close()
         return left
+
+    async def _answer_the_last(self) -> None:
+        """Let what callers have asked for come to its end, but for what the disk has no room for."""
+        if self._asked:
+            _, late = await asyncio.wait(self._asked, timeout=ANSWER_SECONDS)
+            for question in late:
+                question.cancel()
 
     async def cancel_unfinished(self) -> int:
         """Cancel every open job and batch; return how many jobs were unfinished."""

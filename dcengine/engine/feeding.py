@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections import Counter, deque
+from collections.abc import Iterable
 
 from .. import tags
 from ..jobs import BatchInfo, Chunk, State, Worker
@@ -13,6 +15,9 @@ TARGET_SECONDS = 0.1  #: what a chunk of tiny calls should take
 GROWTH = 8  #: a chunk has at most so many times the items of the largest before it
 CHUNKS_LEFT = 4  #: chunks per slot that should remain, so that all slots end together
 DEPTH = 3  #: units a slot may hold while its calls are short: one runs, the others hide the way
+FLAGGED_TURN = 4  #: one turn in so many, flagged tasks go before the others
+USAGE_HALF_LIFE = 60.0  #: seconds after which what a submitter has had counts half
+TURN_SECONDS = 0.01  #: what a turn counts for before it is known how long it took
 RATE_WINDOW = 5.0  #: seconds over which a rate is measured
 
 
@@ -42,11 +47,12 @@ class Pace:
 
 
 class TaskSource:
-    """The queued tasks of one stage that need the same tags; the tasks themselves stay in the store."""
+    """One submitter's queued tasks of one stage that need the same tags; the tasks themselves stay in the store."""
 
-    def __init__(self, stage: int, need: int, tags: str) -> None:
-        self.stage, self.need, self.tags = stage, need, tags
+    def __init__(self, stage: int, need: int, tags: str, submitter: int) -> None:
+        self.stage, self.need, self.tags, self.submitter = stage, need, tags, submitter
         self.last_turn = 0
+        self.added = 0  #: ever: who looks at the store can tell whether something came meanwhile
         self._waiting: Counter[int] = Counter()
 
     @property
@@ -61,6 +67,7 @@ class TaskSource:
     def add(self, priority: int, n: int = 1) -> None:
         """Note that *n* tasks of *priority* are queued."""
         self._waiting[priority] += n
+        self.added += n
 
     def take(self, n: int) -> int:
         """Note that up to *n* tasks are about to be leased; return how many there are."""
@@ -74,16 +81,46 @@ class TaskSource:
                 del self._waiting[top]
         return taken
 
-    def clear(self) -> None:
-        """Note that the store has none."""
-        self._waiting.clear()
+    def has_none(self, added: int) -> None:
+        """Note that the store had none left, looked at when *added* had been added; others were cancelled, say."""
+        if self.added == added:
+            self._waiting.clear()
+
+
+class FlaggedSource:
+    """Queued tasks of one stage whose input somebody has flagged: for those who have not."""
+
+    def __init__(self, stage: int, need: int, tags: str) -> None:
+        self.stage, self.need, self.tags = stage, need, tags
+        self.size = 0
+        self.added = 0  #: ever
+        self.spent: set[str] = set()  #: voters who have flagged all that is left
+
+    def add(self, n: int = 1) -> None:
+        """Note that *n* more tasks are queued; they may be for anybody."""
+        self.size += n
+        self.added += n
+        self.spent.clear()
+
+    def is_for(self, voter: str) -> bool:
+        """Tell whether a look may bring something for *voter*."""
+        return self.size > 0 and voter not in self.spent
+
+    def take(self, n: int) -> None:
+        """Note that *n* tasks were leased."""
+        self.size = max(0, self.size - n)
+
+    def has_none_for(self, voter: str, added: int) -> None:
+        """Note that all that is left was flagged by *voter*, looked at when *added* had been added."""
+        if self.added == added:
+            self.spent.add(voter)
 
 
 class OpenBatch:
     """A batch with items left: which of them wait, how many ended how."""
 
     def __init__(self, info: BatchInfo, block_starts: list[int], pace: Pace) -> None:
-        self.info, self.tags, self.pace = info, info.tags, pace
+        self.info, self.tags, self.pace, self.submitter = info, info.tags, pace, info.submitter
         self.last_turn = 0
         self.succeeded = self.failed = self.cancelled = self.running = 0
         self.is_cancelling = False
@@ -95,7 +132,12 @@ class OpenBatch:
 
     @property
     def priority(self) -> int | None:
-        return self.info.priority if self._runs else None
+        return self.info.priority if self._runs and not self.is_early else None
+
+    @property
+    def is_early(self) -> bool:
+        """Whether its time has not come yet."""
+        return self.info.not_before is not None and self.info.not_before > time.time()
 
     @property
     def waiting(self) -> int:
@@ -168,34 +210,72 @@ class OpenBatch:
         return self._starts[place] if place < len(self._starts) else self.info.count
 
 
+Source = TaskSource | OpenBatch | FlaggedSource
+
+
+class Usage:
+    """How much each submitter has had of the slots lately, in seconds that fade away."""
+
+    def __init__(self) -> None:
+        self._used: dict[int, tuple[float, float]] = {}
+
+    def charge(self, submitter: int, seconds: float) -> None:
+        """Note that *submitter* has had so many *seconds* of a slot."""
+        now = time.monotonic()
+        self._used[submitter] = (self._faded(submitter, now) + seconds, now)
+
+    def of(self, submitter: int) -> float:
+        """Return what *submitter* has had lately."""
+        return self._faded(submitter, time.monotonic())
+
+    def _faded(self, submitter: int, now: float) -> float:
+        used, at = self._used.get(submitter, (0.0, now))
+        return used * math.pow(2.0, (at - now) / USAGE_HALF_LIFE)
+
+
 class Feed:
     """All sources, and whose turn it is."""
 
     def __init__(self) -> None:
         self.batches: dict[int, OpenBatch] = {}
         self.paused: set[int] = set()  #: stages whose tasks are not handed out
-        self._tasks: dict[tuple[int, str], TaskSource] = {}
+        self.outside: set[int] = set()  #: stages whose tasks are leased by outside workers
+        self.usage = Usage()
+        self._flagged: dict[tuple[int, str], FlaggedSource] = {}
+        self._tasks: dict[tuple[int, str, int], TaskSource] = {}
         self._paces: dict[bytes, Pace] = {}
-        self._turn = 0
+        self._turn = self._flagged_turn = 0
 
-    def tasks(self, stage: int, need: int, tags: str) -> TaskSource:
-        """Return the source of queued tasks of *stage* with this need."""
-        source = self._tasks.get((stage, tags))
+    def tasks(self, stage: int, need: int, tags: str, submitter: int) -> TaskSource:
+        """Return the source of queued tasks of *stage* with this need from this submitter."""
+        source = self._tasks.get((stage, tags, submitter))
         if source is None:
-            source = self._tasks[stage, tags] = TaskSource(stage, need, tags)
+            source = self._tasks[stage, tags, submitter] = TaskSource(stage, need, tags, submitter)
         return source
 
-    def recount(self, stages: set[int], queued: list[tuple[int, int, str, int, int]]) -> None:
-        """Forget what was known to wait at *stages*; *queued* lists (stage, need, tags, priority, n) of tasks."""
-        for source in self._tasks.values():
-            if source.stage in stages:
-                source.clear()
-        for stage, need, expression, priority, n in queued:
-            self.tasks(stage, need, expression).add(priority, n)
+    def flagged(self, stage: int, need: int, tags: str) -> FlaggedSource:
+        """Return the source of flagged tasks of *stage* with this need."""
+        source = self._flagged.get((stage, tags))
+        if source is None:
+            source = self._flagged[stage, tags] = FlaggedSource(stage, need, tags)
+        return source
 
-    def known(self, stage: int, tags: str) -> TaskSource | None:
+    def count(self, queued: Iterable[tuple[int, int, str, int, int, int, int]]) -> None:
+        """Note what is queued: (stage, need, tags, submitter, priority, whether flagged, n)."""
+        for stage, need, expression, submitter, priority, is_flagged, n in queued:
+            if is_flagged:
+                self.flagged(stage, need, expression).add(n)
+            else:
+                self.tasks(stage, need, expression, submitter).add(priority, n)
+
+    def forget(self, stages: set[int]) -> None:
+        """Forget what was known to wait at *stages*."""
+        self._tasks = {key: source for key, source in self._tasks.items() if source.stage not in stages}
+        self._flagged = {key: source for key, source in self._flagged.items() if source.stage not in stages}
+
+    def known(self, stage: int, tags: str, submitter: int) -> TaskSource | None:
         """Return the source of tasks of *stage* that need *tags*, None where there has been no such task yet."""
-        return self._tasks.get((stage, tags))
+        return self._tasks.get((stage, tags, submitter))
 
     def batch_of(self, job: int) -> OpenBatch | None:
         """Return the open batch that *job* is an item of."""
@@ -210,20 +290,67 @@ class Feed:
             self._paces.clear()
         return self._paces.setdefault(function, Pace())
 
-    def sources(self) -> list[TaskSource | OpenBatch]:
-        """Return the sources with something waiting."""
-        tasks = (source for source in self._tasks.values() if source.stage not in self.paused)
+    def sources(self) -> list[Source]:
+        """Return the sources for Dask's workers with something waiting."""
+        tasks = (source for source in self._tasks.values() if self._is_fed(source.stage))
         both: list[TaskSource | OpenBatch] = [*tasks, *self.batches.values()]
-        return [source for source in both if source.priority is not None]
+        flagged = [source for source in self._flagged.values() if source.size and self._is_fed(source.stage)]
+        return [*(source for source in both if source.priority is not None), *flagged]
 
-    def choose(self, worker: Worker) -> TaskSource | OpenBatch | None:
-        """Return the source *worker* should be fed from: highest priority first, then by turns."""
-        fitting = [source for source in self.sources() if fits(source.tags, worker)]
-        if not fitting:
+    def choose(self, worker: Worker) -> Source | None:
+        """Return the source that *worker* should be fed from.
+
+        Highest priority first, then who has had least of the slots lately, then by turns. Flagged tasks come last, but
+        for every `FLAGGED_TURN`-th turn: what is sent back must not wait for the end of all work.
+        """
+        flagged = next((source for source in self._flagged.values() if self._is_flagged_for(source, worker)), None)
+        if flagged is not None and self.is_flagged_turn():
+            return flagged
+        return self._next(source for source in self.sources() if fits(source.tags, worker)) or flagged
+
+    def is_flagged_turn(self) -> bool:
+        """Tell whether flagged tasks go first this time; called when there are some."""
+        self._flagged_turn = (self._flagged_turn + 1) % FLAGGED_TURN
+        return not self._flagged_turn
+
+    def choose_at(self, stage: int) -> TaskSource | None:
+        """Return the source at *stage* that an outside worker should be handed tasks from."""
+        if stage in self.paused:
             return None
-        chosen = min(fitting, key=lambda source: (-(source.priority or 0), source.last_turn))
+        sources = (source for source in self._tasks.values() if source.stage == stage and source.priority is not None)
+        chosen = self._next(sources)
+        return chosen if isinstance(chosen, TaskSource) else None
+
+    def submitters_at(self, stage: int) -> int:
+        """Return how many submitters have tasks waiting at *stage*, at least one."""
+        waiting = [source for source in self._tasks.values() if source.stage == stage and source.priority is not None]
+        return max(1, len(waiting))
+
+    def flagged_at(self, stage: int, voter: str) -> FlaggedSource | None:
+        """Return the flagged tasks at *stage* that *voter* may be handed."""
+        if stage in self.paused:
+            return None
+        sources = (source for source in self._flagged.values() if source.stage == stage and source.is_for(voter))
+        return next(sources, None)
+
+    def _is_flagged_for(self, source: FlaggedSource, worker: Worker) -> bool:
+        is_for = self._is_fed(source.stage) and source.is_for(worker.contributor)
+        return is_for and fits(source.tags, worker)
+
+    def _is_fed(self, stage: int) -> bool:
+        return stage not in self.paused and stage not in self.outside
+
+    def _next(self, sources: Iterable[Source]) -> TaskSource | OpenBatch | None:
+        waiting = [source for source in sources if not isinstance(source, FlaggedSource)]
+        if not waiting:
+            return None
+        chosen = min(
+            waiting,
+            key=lambda source: (-(source.priority or 0), self.usage.of(source.submitter), source.last_turn),
+        )
         self._turn += 1
         chosen.last_turn = self._turn
+        self.usage.charge(chosen.submitter, TURN_SECONDS)
         return chosen
 
 

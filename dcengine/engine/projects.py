@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
 from ..codec import unpack
 from ..errors import InvalidOption
-from ..jobs import Project, Task, check_name
-from ..store import Operation, now
-from ..store.projects import AddProjectJobs, Declared, DeclareProject, RunProject
-from ..verbs import AddedJobs, ItemsSubmission, ProjectSpec, ProjectStatus, StageOutput
+from ..jobs import Project, State
+from ..store import now
+from ..store.adding import AddProjectJobs, Brought
+from ..store.cancelling import Cancelled, CancelWaiting
+from ..store.projects import Declared, DeclareProject, HoldProject
+from ..store.reopening import EditJob, Reopened, RetryJobs
+from ..verbs import AddedJobs, ImportRecord, ItemsSubmission, JobStatus, ProjectSpec, ProjectStatus, StageOutput
+from .aftermath import SLICE
 from .batches import Batches
+from .dispatch import to_the_end
 from .feeding import fits
-from .submissions import check, check_size
+from .specs import check_items, check_project
+from .submissions import CALL, check_value
 
 LOOK_SECONDS = 0.05  #: between two looks at a project that somebody waits for
 PAGE_LIMIT = 1000  #: outputs in one answer
@@ -35,28 +39,86 @@ class Projects(Batches):
         Raises `InvalidOption`, `InvalidTags`, `PayloadTooLarge`, and `ProjectInUse` for other stages than those
         that open jobs travel through; nothing is stored then.
         """
-        _check(spec)
-        for stage in spec.stages:
-            self._remember(stage.function)
-        size = sum(len(stage.function.code) for stage in spec.stages)
+        check_project(spec)
+        functions = [stage.function for stage in spec.stages if stage.function is not None]
+        for function in functions:
+            self._remember(function)
+        size = sum(len(function.code) for function in functions)
         await self._submit(DeclareProject(spec, now()), size, self._declared)
         return await self.project(spec.name)
 
-    async def run_project(self, name: str) -> ProjectStatus:
-        """Let the tasks of project *name* be handed out."""
-        await self._submit(RunProject(name), 0, self._learn)
-        for stage in self._stages.of(name):
-            await self._missing(stage.tags)
+    async def run_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
+        """Let the tasks of project *name*, or of one stage, be handed out."""
+        await self._submit(HoldProject(name, stage, False), 0, self._learn)
+        for each in self._stages.of(name):
+            if each.kind == "function":
+                await self._missing(each.tags)
+        return await self.project(name)
+
+    async def pause_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
+        """Hand no more tasks of project *name*, or of one stage, out."""
+        await self._submit(HoldProject(name, stage, True), 0, self._learn)
         return await self.project(name)
 
     async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
         """Store a job for each item of *submission*; they are durable when this returns."""
         values = _values(submission)
+        stages = self._stages.of(submission.project)
+        check_items(submission, values, is_outside=bool(stages) and stages[0].kind == "lease")
         for value in values:
-            check_size("an item", len(value))
-        operation = AddProjectJobs(submission, values, now())
-        added, _ = await self._submit(operation, sum(map(len, values)), lambda done: self._added(submission, *done))
-        return added  # type: ignore[no-any-return]
+            check_value("an item", value)
+        kept = [await self._values.keep(value) for value in values]
+        operation = AddProjectJobs(submission, kept, now())
+        brought: Brought = await self._submit(operation, sum(map(len, kept)), self._brought)
+        return brought.added
+
+    async def imported(self, project: str, name: str) -> ImportRecord | None:
+        """Return how far the import called *name* has come."""
+        await self._store.reads.project(project)  # raises for an unknown one
+        return await self._store.reads.imported(project, name)
+
+    @to_the_end
+    async def cancel_project(self, name: str) -> int:
+        """Cancel every open job of project *name*; return how many those were."""
+        status = await self.project(name)
+        stages = [stage.id for stage in self._stages.of(name)]
+        is_all = False
+        while not is_all:
+            done: Cancelled = await self._write(CancelWaiting(stages, SLICE, now()))
+            is_all = done.is_all
+            self._were_cancelled(done)
+        for job in done.running:
+            await self.cancel(job)
+        return status.open
+
+    async def retry_project(self, name: str, *, stage: str | None = None, cancelled: bool = False) -> int:
+        """Queue the failed jobs of project *name* again, or those that failed at *stage*."""
+        await self._store.reads.project(name)  # raises for an unknown one
+        if stage is not None:
+            await self._store.reads.outputs(name, stage, after=0, limit=1)  # raises for an unknown one
+        again, after = 0, 0
+        while jobs := await self._store.reads.ended_badly(name, stage=stage, cancelled=cancelled, after=after):
+            again += await self.retry(jobs)
+            after = jobs[-1]
+        return again
+
+    @to_the_end
+    async def retry(self, ids: list[int]) -> int:
+        """Queue failed and cancelled jobs again where they ended; return how many those were."""
+        for id in ids:
+            status = await self._store.reads.job(id)  # raises for an unknown one
+            if status.batch is not None:
+                raise InvalidOption("a job to retry", f"item {id} of batch {status.batch}", "the batch: retry that")
+        again: Reopened = await self._write(RetryJobs(ids, now()))
+        await self._reopened(again)
+        return len(again.jobs)
+
+    @to_the_end
+    async def edit(self, id: int, input: bytes) -> JobStatus:
+        """Give job *id* another input where it is or ended, and queue it there."""
+        check_value("the input", input)
+        await self._reopened(await self._write(EditJob(id, await self._values.keep(input), now())))
+        return await self.job(id)
 
     async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
         """Return project *name* as it stands; see `verbs.Verbs.project` for what *wait* waits for."""
@@ -77,7 +139,8 @@ class Projects(Batches):
 
     async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
         """Return how jobs with a number above *after* left *stage*, in order, a page at a time."""
-        return await self._store.reads.outputs(project, stage, after=after, limit=max(1, min(limit, PAGE_LIMIT)))
+        found = await self._store.reads.outputs(project, stage, after=after, limit=max(1, min(limit, PAGE_LIMIT)))
+        return [msgspec.structs.replace(each, data=await self._values.get(each.data)) for each in found]
 
     async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
         """Return the failed jobs of *project* with a number above *after*, in order, a page at a time."""
@@ -90,30 +153,40 @@ class Projects(Batches):
 
     # ---- what was stored -------------------------------------------------------------------
 
-    async def _submit(self, operation: Operation, size: int, then: Callable[[Any], None]) -> Any:
-        """Hand in *operation*; once it is durable, *then* learns its result, even if the caller has gone away."""
-        stored = self._store.submit(operation, size)
-        stored.add_done_callback(lambda done: None if done.cancelled() or done.exception() else then(done.result()))
-        return await asyncio.shield(stored)
-
     def _declared(self, declared: Declared) -> None:
-        self._feed.recount(declared.changed, declared.queued)
+        self._feed.forget(declared.changed)
+        self._feed.count(declared.queued)
         self._learn(declared.project)
 
-    def _added(self, submission: ItemsSubmission, added: AddedJobs, is_new: bool) -> None:
-        if is_new and added.count:
-            first = self._stages.first(submission.project)
-            self._feed.tasks(first.id, first.need, first.tags).add(first.priority, added.count)
+    def _brought(self, brought: Brought) -> None:
+        stage, added = brought.stage, brought.added
+        if stage is not None and added.count and not brought.is_waiting:
+            source = self._feed.tasks(stage.id, stage.need, stage.tags, brought.submitter)
+            source.add(brought.priority + stage.priority, added.count)
             self._hungry.set()
-            self._bus.publish(("project", submission.project))
+            self._bus.publish(("stage", stage.id), ("project", self._stages.project_of(stage.id)))
+        self._take_note(brought.consequences)
+
+    async def _reopened(self, again: Reopened) -> None:
+        """Learn that jobs go on which had ended."""
+        self._unwanted.difference_update(again.wanted)
+        for job in again.jobs:
+            self._ends.forget(job)
+            self._unwanted.discard(job)
+            task = await self._store.reads.task(job)
+            if task is not None and task.stage == CALL and task.state is State.QUEUED:
+                await self._queue_again(task)
+        self._take_note(again.consequences)
+        for job in again.jobs:
+            self._bus.publish(("job", job))
 
     def _learn(self, project: Project) -> None:
         self._stages.learn(project)
-        stages = {stage.id for stage in project.stages}
-        if project.is_paused:
-            self._feed.paused |= stages
-        else:
-            self._feed.paused -= stages
+        for stage in project.stages:
+            is_held = project.is_paused or stage.is_paused
+            (self._feed.paused.add if is_held else self._feed.paused.discard)(stage.id)
+            (self._feed.outside.add if stage.kind == "lease" else self._feed.outside.discard)(stage.id)
+            self._bus.publish(("stage", stage.id))
         self._hungry.set()
         self._bus.publish(("project", project.name))
 
@@ -129,7 +202,7 @@ class Projects(Batches):
         names = {
             running.slot.worker.name
             for running in self._running.values()
-            if isinstance(running.work, Task) and self._stages.project_of(running.work.stage) == status.name
+            if any(self._stages.project_of(task.stage) == status.name for task in running.tasks)
         }
         return msgspec.structs.replace(status, workers=sorted(names), warning=self._project_warning(status))
 
@@ -138,35 +211,11 @@ class Projects(Batches):
         if status.is_paused or not status.open or not self._cluster.settled:
             return None
         for stage in status.stages:
-            if stage.tags and not any(fits(stage.tags, worker) for worker in self._cluster.workers.values()):
+            if stage.kind == "lease" or not stage.tags:
+                continue
+            if not any(fits(stage.tags, worker) for worker in self._cluster.workers.values()):
                 return f"nobody can run stage {stage.name!r}: {self._nearest(stage.tags)}"
         return None
-
-
-def _check(spec: ProjectSpec) -> None:
-    """Raise `InvalidOption` or another error for a project that cannot be declared."""
-    check_name("the project's name", spec.name)
-    if spec.name == "functions":
-        raise InvalidOption("the project's name", repr(spec.name), "another one: this is the built-in project")
-    if not spec.stages:
-        raise InvalidOption("stages", "missing", "at least one: decorate a function with @project.stage")
-    for name in _twice(stage.name for stage in spec.stages):
-        raise InvalidOption("the stage's name", repr(name), "one that no other stage of the project has")
-    for stage in spec.stages:
-        check_name("the stage's name", stage.name)
-        check(stage.options)
-        check_size(f"the function of stage {stage.name!r}", len(stage.function.code))
-        if stage.options.on_no_match != "wait":
-            raise InvalidOption("on_no_match", repr(stage.options.on_no_match), "'wait': the tasks of stages wait")
-
-
-def _twice(names: Iterator[str]) -> Iterator[str]:
-    """Yield the names that came before."""
-    seen = set[str]()
-    for name in names:
-        if name in seen:
-            yield name
-        seen.add(name)
 
 
 def _values(submission: ItemsSubmission) -> list[bytes]:

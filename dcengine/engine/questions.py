@@ -8,38 +8,46 @@ import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from .. import tags
 from .._version import __version__
 from ..cluster import Cluster, ClusterSettings, Slot
+from ..codec import unpack
 from ..errors import InvalidOption, StoreError
 from ..events import Bus
-from ..jobs import Chunk, JobState, State, Task, Worker
+from ..jobs import Bundle, Chunk, JobState, State, Task, Worker
 from ..runner.units import Live
 from ..store import Store
 from ..verbs import (
     BatchStatus,
     EngineStatus,
     FailedItem,
+    HistoryEntry,
     JobResult,
     JobStatus,
     JoinTicket,
     LeaderboardRow,
     Report,
+    Span,
+    Standing,
     Transcript,
     WorkerStatus,
 )
 from .feeding import Feed, OpenBatch, fits, nearest
 from .stages import Stages
 from .transcripts import Transcripts
+from .values import Values
 
 ENDS_LIMIT = 32 << 20  #: bytes of recent results kept in memory for those who wait for them
 ENTRY_BYTES = 300  #: what keeping one takes beside its data
 SETTLE_SECONDS = 10.0  #: how long an answer about the workers waits for the first of them to join
+
+
+Work = Task | Bundle | Chunk
 
 
 class Running(msgspec.Struct):
@@ -48,10 +56,24 @@ class Running(msgspec.Struct):
     unit: int
     function: bytes
     calls: int
-    work: Task | Chunk
+    work: Work
     slot: Slot
     since: float
     lines: int = 0  #: live messages that have arrived
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that it is; items of a batch are none."""
+        return tasks_of(self.work)
+
+    def job_of(self, item: int) -> int:
+        """Return the job that its call number *item*, from 0, is for."""
+        return self.work.first_job + item if isinstance(self.work, Chunk) else self.tasks[item].job
+
+
+def tasks_of(work: Work) -> tuple[Task, ...]:
+    """Return the tasks that *work* is; items of a batch are none."""
+    return (work,) if isinstance(work, Task) else work.tasks if isinstance(work, Bundle) else ()
 
 
 class Ends:
@@ -76,11 +98,15 @@ class Ends:
         if gone is not None:
             self._bytes -= len(gone.data) + ENTRY_BYTES
 
+    def clear(self) -> None:
+        self._results.clear()
+        self._bytes = 0
+
 
 class Questions(ABC):
     """The reading half of `verbs.Verbs`, over the store and what the engine knows by heart."""
 
-    def __init__(self, db: Path, settings: ClusterSettings) -> None:
+    def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         self.db = db
         self.url = ""  #: set by whoever serves this engine
         self._settings = settings
@@ -99,6 +125,7 @@ class Questions(ABC):
         self._running: dict[int, Running] = {}
         self._is_closing = False
         self._transcripts = Transcripts(self._store, lambda job: self._bus.publish(("job", job)))
+        self._values = Values(self._store, blobs or f"{db}.blobs")
         self._started = time.time()
 
     @abstractmethod
@@ -126,19 +153,22 @@ class Questions(ABC):
         """Return who runs the job *status*."""
         for running in self._running.values():
             work = running.work
-            if isinstance(work, Task):
-                if work.job == status.id:
-                    return running
-            elif status.batch == work.batch and 0 <= status.id - work.first_job < work.count:
+            if any(task.job == status.id for task in running.tasks):
+                return running
+            if isinstance(work, Chunk) and status.batch == work.batch and 0 <= status.id - work.first_job < work.count:
                 return running
         return None
 
-    async def jobs(self, *, state: str | None = None, before: int | None = None, limit: int = 50) -> list[JobStatus]:
+    async def jobs(
+        self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[JobStatus]:
         """Return jobs that belong to no batch, newest first."""
         states = [known.text for known in JobState]
         if state is not None and state not in states:
             raise InvalidOption("state", repr(state), f"one of {', '.join(states)}")
-        return await self._store.reads.jobs(state=state, before=before, limit=max(1, min(limit, 1000)))
+        if project is not None:
+            await self._store.reads.project_id(project)  # raises for an unknown one
+        return await self._store.reads.jobs(state=state, project=project, before=before, limit=max(1, min(limit, 1000)))
 
     async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
         """Return the end of job *id*; None if it is still open after *wait* seconds."""
@@ -147,12 +177,25 @@ class Questions(ABC):
             news = self._bus.news(("job", id))
             found = self._ends.get(id)
             if found is None and id not in self._open:
-                found = await self._store.reads.result(id)
+                found = await self._stored_result(id)
             left = deadline - time.monotonic()
-            if found is not None or left <= 0 or self._is_closing:
+            if found is not None:
                 news.cancel()
-                return found
+                return msgspec.structs.replace(found, data=await self._values.get(found.data))
+            if left <= 0 or self._is_closing:
+                news.cancel()
+                return None
             await asyncio.wait([news], timeout=left)
+
+    async def _stored_result(self, id: int) -> JobResult | None:
+        end = await self._store.reads.end(id)
+        if end is None:
+            return None
+        if end.data is None:
+            return JobResult("expired", b"")
+        if end.place is None:
+            return JobResult(end.state, end.data)
+        return JobResult(end.state, unpack(await self._values.get(end.data))[end.place])
 
     async def output(self, id: int) -> str:
         """Return what job *id* printed so far."""
@@ -179,39 +222,6 @@ class Questions(ABC):
         if self._ends.get(id) is not None:
             return True
         return id not in self._open and (await self._store.reads.job(id)).is_final
-
-    async def why(self, id: int) -> str:
-        """Return why job *id* is not running, or that it is."""
-        status = await self.job(id)
-        if status.is_final:
-            return f"job {id} has {status.state}" + (f": {status.reason}" if status.reason else "")
-        if status.task_state == "leased":
-            running = self._holder_of(status)
-            since = f" for {time.monotonic() - running.since:.1f} s" if running else ""
-            return f"job {id} is running on {status.worker}{since}"
-        if status.task_state == "waiting":
-            return await self._why_waiting(status)
-        return await self._why_queued(status)
-
-    async def _why_waiting(self, status: JobStatus) -> str:
-        due = await self._store.reads.not_before(status.id)
-        when = f" until {datetime.fromtimestamp(due / 1e6):%H:%M:%S}" if due else ""
-        return f"job {status.id} waits{when} before its next try, after {status.errors} error(s)"
-
-    async def _why_queued(self, status: JobStatus) -> str:
-        if self._stages.is_paused(status.project):
-            return f"job {status.id} waits because project {status.project!r} is paused; run() lets it go on"
-        workers = list(self._cluster.workers.values())
-        fitting = [worker.name for worker in workers if fits(status.tags, worker)]
-        if not fitting:
-            hint = "" if self._cluster.settled else " (workers are still joining)"
-            return f"job {status.id} waits for a worker: {self._nearest(status.tags)}{hint}"
-        task = await self._store.reads.task(status.id)
-        ahead = await self._store.reads.ahead_of(task) if task is not None else 0
-        return (
-            f"job {status.id} is queued behind {ahead} others that need the same tags; "
-            f"{len(fitting)} worker(s) match ({', '.join(fitting[:5])}) and have no free slot at the moment"
-        )
 
     def _nearest(self, expression: str) -> str:
         return nearest(expression, list(self._cluster.workers.values()))
@@ -254,7 +264,8 @@ class Questions(ABC):
             left = deadline - time.monotonic()
             if found or left <= 0 or id not in self._feed.batches or self._is_closing:
                 news.cancel()
-                return found or await self._last_reports(id, after)
+                found = found or await self._last_reports(id, after)
+                return [msgspec.structs.replace(report, data=await self._values.get(report.data)) for report in found]
             await asyncio.wait([news], timeout=left)
 
     async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
@@ -277,12 +288,12 @@ class Questions(ABC):
 
     def _worker_status(self, worker: Worker) -> WorkerStatus:
         slots = [slot for slot in self._cluster.slots if slot.worker.name == worker.name]
-        running = [running.work for running in self._running.values() if running.slot.worker.name == worker.name]
+        running = [running for running in self._running.values() if running.slot.worker.name == worker.name]
         return WorkerStatus(
             name=worker.name, address=worker.address, contributor=worker.contributor,
             state="unfit" if worker.unfit else "ready" if slots else "starting", slots=worker.slots,
             busy=sum(1 for slot in slots if slot.in_flight), tags=worker.tags, reason=worker.unfit,
-            running=[work.job if isinstance(work, Task) else work.first_job for work in running],
+            running=[each.job_of(0) for each in running],
         )  # fmt: skip
 
     async def explain(self, expression: str) -> str:
@@ -302,9 +313,19 @@ class Questions(ABC):
                 return
             await asyncio.wait([news], timeout=left)
 
-    async def leaderboard(self, project: str = "functions") -> list[LeaderboardRow]:
-        """Return the contributors of *project*, most credit first."""
-        return await self._store.reads.leaderboard(project)
+    async def leaderboard(
+        self, project: str = "functions", *, span: Span = "all", limit: int = 1000
+    ) -> list[LeaderboardRow]:
+        """Return the contributors of *project* by what they have earned in *span*, most first."""
+        return await self._store.reads.leaderboard(project, span=_checked(span), limit=max(1, min(limit, 1000)))
+
+    async def standing(self, project: str, nickname: str, *, span: Span = "all") -> Standing:
+        """Return one contributor's place."""
+        return await self._store.reads.standing(project, nickname, span=_checked(span))
+
+    async def history(self, id: int) -> list[HistoryEntry]:
+        """Return what each stage made of job *id* in each generation."""
+        return await self._store.reads.history(id, self._values.get)
 
     async def status(self) -> EngineStatus:
         """Return the engine at a glance."""
@@ -336,3 +357,10 @@ class Questions(ABC):
         """Return how many jobs are unfinished, items of batches included."""
         counts = await self._store.reads.counts()
         return sum(n for state, n in counts.items() if not State[state.upper()].is_final)
+
+
+def _checked(span: Span) -> Span:
+    """Return *span*; raises `InvalidOption` for what is none."""
+    if span not in get_args(Span):
+        raise InvalidOption("span", repr(span), f"one of {', '.join(get_args(Span))}")
+    return span

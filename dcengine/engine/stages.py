@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from ..jobs import Project, Stage
+from typing import NamedTuple
+
+from ..jobs import Project, Stage, closing_gather
+
+
+class Following(NamedTuple):
+    """Where a job goes on after a stage."""
+
+    stage: Stage | None = None  #: its next one, or, after an expand, where its parts begin; None at its end
+    gather: Stage | None = None  #: after an expand, where it waits for its parts
+
+
+END = Following()
 
 
 class Stages:
@@ -14,30 +26,39 @@ class Stages:
 
     def learn(self, project: Project) -> None:
         """Take *project* as it stands now instead of what was known of it."""
-        known = self._projects.get(project.name)
-        for stage in known.stages if known is not None else ():
-            del self._places[stage.id]
+        self.forget(project.name)
         self._projects[project.name] = project
         self._places.update({stage.id: (project, place) for place, stage in enumerate(project.stages)})
 
-    def first(self, project: str) -> Stage:
-        """Return where the jobs of *project* begin."""
-        return self._projects[project].stages[0]
+    def forget(self, project: str) -> None:
+        """Know nothing of *project* any more."""
+        known = self._projects.pop(project, None)
+        for stage in known.stages if known is not None else ():
+            del self._places[stage.id]
+
+    def get(self, stage: int) -> Stage | None:
+        """Return the stage with the id *stage* as it was declared last; None for calls without a project."""
+        project, place = self._places.get(stage, (None, 0))
+        return project.stages[place] if project is not None else None
 
     def of(self, project: str) -> tuple[Stage, ...]:
         """Return the stages of *project* in order; none if it is not known."""
         known = self._projects.get(project)
         return known.stages if known is not None else ()
 
-    def now(self, stage: Stage) -> Stage:
-        """Return *stage* as it was declared last."""
-        project, place = self._places[stage.id]
-        return project.stages[place]
+    def named(self, project: str, name: str) -> Stage | None:
+        """Return the stage of *project* called *name*."""
+        return next((stage for stage in self.of(project) if stage.name == name), None)
 
-    def after(self, stage: int) -> Stage | None:
-        """Return where a job goes on after *stage*; None after the last one, and for calls without a project."""
+    def after(self, stage: int) -> Following:
+        """Return where a job goes on after *stage*; a part ends where a gather waits for it."""
         project, place = self._places.get(stage, (None, 0))
-        return project.stages[place + 1] if project is not None and place + 1 < len(project.stages) else None
+        if project is None or place + 1 == len(project.stages):
+            return END
+        following = project.stages[place + 1]
+        if project.stages[place].shape == "expand":
+            return Following(following, closing_gather(project.stages, place + 1))
+        return END if following.shape == "gather" else Following(following)
 
     def project_of(self, stage: int) -> str | None:
         """Return the name of the project that *stage* belongs to; None for calls without one."""

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from abc import abstractmethod
 from pathlib import Path
 
 import msgspec
 
+from ..blobs import ROW_LIMIT
 from ..cluster import ClusterSettings, Slot, WorkerGone
-from ..codec import failure_from, pack, unpack
-from ..errors import DcengineError, NoMatchingWorker, StaleLease
-from ..jobs import Chunk, Stage, State, Task
-from ..runner.units import Ending, Unit
+from ..codec import failure_from, pack, pack_failure, unpack, unpack_failure
+from ..errors import BlobError, DcengineError, NoMatchingWorker, StaleLease
+from ..jobs import Bundle, Chunk, Stage, State, Task, Vote
+from ..runner.units import Ending, Gives, Takes, Unit
 from ..store import now
+from ..store.handing import Consequences
 from ..store.moving import Move
 from ..store.submitting import Added, AddJob
-from ..verbs import Function, JobResult, JobStatus, Options, Submission
-from .dispatch import Dispatch
+from ..verbs import Function, JobStatus, Submission
+from .aftermath import Aftermath
+from .dispatch import learned, to_the_end
 from .feeding import fits
-from .outcomes import Outcome, after_run, after_vanishing, cancelled, failed
-from .questions import Running
-from .submissions import CALL, FUNCTIONS, check, check_size
+from .outcomes import Outcome, after_error, after_flag, after_run, after_vanishing, cancelled, failed, released
+from .questions import Running, Work, tasks_of
+from .stages import Following
+from .submissions import CALL, FUNCTIONS, check, check_size, check_value
 
 logger = logging.getLogger(__name__)
 
 CODE_CACHE = 256  #: functions whose code is kept in memory
+TOLD_LIMIT = 20  #: votes that a failure names, the newest
+UNITS_LIMIT = 1_000_000_000  #: of credit for one task
 
 
-class Tasks(Dispatch):
+class Tasks(Aftermath):
     """Submits, runs and cancels single jobs."""
 
-    def __init__(self, db: Path, settings: ClusterSettings) -> None:
-        super().__init__(db, settings)
+    def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
+        super().__init__(db, settings, blobs)
         self._functions: dict[bytes, Function] = {}
-        self._unwanted: set[int] = set()  #: jobs cancelled while they ran
-        self._interrupted: set[int] = set()  #: jobs interrupted while they ran
+        self._submitters: dict[str, int] = {}  #: ids of those who have submitted something
 
     @abstractmethod
     async def _unit_of_chunk(self, chunk: Chunk) -> Unit:
@@ -57,80 +63,122 @@ class Tasks(Dispatch):
         try:
             report = await self._call(task, slot)
         except WorkerGone as gone:
-            await self._move(task, after_vanishing(task, gone.worker))
+            await self._move(task, self._unless_unwanted(task, after_vanishing(task, gone.worker)))
         except DcengineError as error:
             await self._move(task, failed(task, failure_from(error)), slot)
         else:
             ending, (value,) = Ending(report.endings[0]), unpack(report.values)
-            outcome = after_run(
-                task, ending, value, unwanted=task.job in self._unwanted, interrupted=task.job in self._interrupted,
-                following=self._stages.after(task.stage),
-            )  # fmt: skip
-            await self._move(task, outcome, slot)
+            await self._end(task, ending, value, slot, report.seconds)
 
-    async def _move(self, before: Task, outcome: Outcome, slot: Slot | None = None) -> None:
+    async def run_together(self, bundle: Bundle, slot: Slot) -> None:
+        """Take the leased tasks of *bundle*, all of them short, through *slot* to their ends."""
+        tasks = bundle.tasks
+        try:
+            report = await self._call(bundle, slot)
+        except (WorkerGone, DcengineError) as error:
+            self._feed.pace(tasks[0].function).start_over()  # one by one, until it is known which of them it was
+            outcomes = [self._unless_unwanted(task, released(task, str(error))) for task in tasks]
+            await asyncio.gather(*map(self._move, tasks, outcomes))
+        else:
+            endings, values = map(Ending, report.endings), unpack(report.values)
+            each = report.seconds / len(tasks)
+            await asyncio.gather(*(
+                self._end(task, ending, value, slot, each)
+                for task, ending, value in zip(tasks, endings, values, strict=True)
+            ))  # fmt: skip
+
+    def _unless_unwanted(self, task: Task, outcome: Outcome) -> Outcome:
+        """Return *outcome* for a run that was broken off, or that *task* is cancelled if somebody wanted that."""
+        return cancelled(task) if task.job in self._unwanted else outcome
+
+    async def _end(self, task: Task, ending: Ending, value: bytes, slot: Slot, seconds: float) -> None:
+        """Store what became of *task*, whose run has ended so."""
+        outcome = await self._outcome(task, ending, value, slot)
+        await self._move(task, outcome, slot, units=self._units_of(task), seconds=seconds)
+
+    async def _outcome(self, task: Task, ending: Ending, value: bytes, slot: Slot) -> Outcome:
+        """Return what becomes of *task*, whose run has ended so."""
+        stage = self._stages.get(task.stage)
+        unwanted, interrupted = task.job in self._unwanted, task.job in self._interrupted
+        if ending is Ending.FLAGGED and stage is not None and not unwanted and not interrupted:
+            return await self._flagged(task, stage, Vote(slot.worker.contributor, unpack_failure(value).message))
+        return after_run(
+            task, ending, value, unwanted=unwanted, interrupted=interrupted, stage=stage,
+            following=self._stages.after(task.stage),
+        )  # fmt: skip
+
+    async def _flagged(self, task: Task, stage: Stage, vote: Vote) -> Outcome:
+        """Return what becomes of *task* after another *vote* on its input."""
+        earlier = [flag.voter for flag in await self._store.reads.votes(task.id)]
+        votes = await self._store.reads.votes_of(task.job)
+        told = [f"generation {generation}: {flag.voter}: {flag.reason}" for generation, flag in votes]
+        return after_flag(task, stage, vote, earlier, told[-TOLD_LIMIT:])
+
+    def _units_of(self, task: Task) -> int:
+        """Return what *task* counts for: one, or what it has reported to have done."""
+        stage, progress = self._stages.get(task.stage), self._transcripts.progress(task.job)
+        if stage is None or stage.credit == "task" or progress is None or not math.isfinite(progress.done):
+            return 1
+        return max(0, min(int(progress.done), UNITS_LIMIT))
+
+    async def _move(
+        self,
+        before: Task,
+        outcome: Outcome,
+        slot: Slot | None = None,
+        *,
+        units: int = 1,
+        seconds: float | None = None,
+    ) -> None:
         """Store what became of a task, then tell those who wait; a move from where it no longer is, is dropped."""
-        move = Move(before, outcome.task, outcome.kind, now(), output=outcome.output, reason=outcome.reason)
+        move = Move(before, outcome.task, outcome.kind, now(), reason=outcome.reason, units=units, seconds=seconds)
         if slot is not None:
             move.worker, move.contributor = slot.worker.name, slot.worker.contributor
-        if outcome.task.state is State.WAITING:
-            move.not_before = now() + int(outcome.delay * 1_000_000)
-        if outcome.opens is not None:
-            move.opens = outcome.opens
-            await self._transcripts.end(range(before.job, before.job + 1))  # the next stage starts its progress anew
         try:
-            await self._write(move)
+            await self._store_move(move, outcome)
         except StaleLease as stale:
             logger.info("%s", stale)
-        else:
-            await self._moved(outcome)
+        except BlobError as lost:  # its output is too big for the file and cannot be put beside it
+            failure = pack_failure(failure_from(lost))
+            await self._move(before, after_error(before, failure, stage=self._stages.get(before.stage)), slot)
 
-    async def _moved(self, outcome: Outcome) -> None:
-        """Draw the consequences of a stored move."""
-        task = outcome.task
-        if not task.state.is_final and outcome.reason:
-            self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
-        logger.info("job %d: %s%s", task.job, task.state.name.lower(), f" ({outcome.reason})" if outcome.reason else "")
-        if outcome.opens is not None:
-            self._go_on(task, self._stages.now(outcome.opens))
-        elif task.state.is_final:
-            self._open.discard(task.job)
-            self._unwanted.discard(task.job)
-            self._interrupted.discard(task.job)
-            self._ends.keep(task.job, JobResult(task.state.name.lower(), outcome.output or b""))
-            await self._transcripts.end(range(task.job, task.job + 1))
-            if task.batch is not None:
-                self._tally(task.batch, task.state, 1)
-        elif task.state is State.QUEUED and not self._is_closing:
-            need = await self._store.reads.need(task.tags)
-            self._feed.tasks(task.stage, need, task.tags).add(task.priority)
-            self._hungry.set()
-        elif task.state is State.WAITING:
-            self._own(self._wake_after(outcome.delay))
-        self._bus.publish(("job", task.job), ("batch", task.batch), ("project", self._stages.project_of(task.stage)))
+    async def _store_move(self, move: Move, outcome: Outcome) -> None:
+        """Complete *move* by what *outcome* says, store it, and draw its consequences; raises `StaleLease`."""
+        if outcome.task.state is State.WAITING:
+            move.not_before = move.at + int(outcome.delay * 1_000_000)
+        if outcome.following.stage is not None:  # the next stage starts its progress anew
+            await self._transcripts.end(range(outcome.task.job, outcome.task.job + 1))
+        move.opens, move.gather = outcome.following
+        move.vote = outcome.vote
+        move.output = outcome.output
+        if outcome.task.state is State.SUCCEEDED and outcome.output is not None:
+            move.output = await self._kept(outcome.output)
+        if outcome.parts is not None:
+            move.parts = [await self._kept(part) for part in outcome.parts]
+        consequences: Consequences = await self._write(move)
+        self._take_note(consequences)
+        await self._moved(msgspec.structs.replace(outcome, output=move.output), ends_job=move.ends_job)
 
-    def _go_on(self, done: Task, stage: Stage) -> None:
-        """Take note that the job of the *done* task waits at its next stage."""
-        self._interrupted.discard(done.job)
-        if done.job in self._unwanted:  # cancelled while its output was on the way into the file
-            self._unwanted.discard(done.job)
-            self._own(self.cancel(done.job))
-        else:
-            self._feed.tasks(stage.id, stage.need, stage.tags).add(done.priority)
-            self._hungry.set()
-
-    async def _wake_after(self, delay: float) -> None:
-        await asyncio.sleep(delay + 0.001)
-        await self._wake_due()
-
-    async def _unit_of(self, work: Task | Chunk) -> Unit:
+    async def _unit_of(self, work: Work) -> Unit:
         if isinstance(work, Chunk):
             return await self._unit_of_chunk(work)
-        function = await self._function(work.function)
+        tasks = tasks_of(work)
+        function, stage = await self._function(tasks[0].function), self._stages.get(tasks[0].stage)
+        takes, gives = _travel(stage, self._stages.after(tasks[0].stage))
         return Unit(
             id=next(self._units), function=function.digest, name=function.name, code=function.code,
-            items=pack([work.input]), count=1, timeout=work.timeout, takes_value=work.stage != CALL,
+            items=pack([await self._input_of(task, takes) for task in tasks]), count=len(tasks),
+            timeout=tasks[0].timeout, takes=takes, gives=gives,
         )  # fmt: skip
+
+    async def _input_of(self, task: Task, takes: Takes) -> bytes:
+        """Return what the function of *task* is called with, packed: for a gather the outputs of all parts."""
+        if takes != "parts":
+            return await self._values.get(task.input)
+        outputs = await self._store.reads.part_outputs(task.id)
+        frame = pack([await self._values.get(output) for output in outputs])
+        check_size(f"the outputs of the {len(outputs)} parts of job {task.job} together", len(frame))
+        return frame
 
     async def _function(self, digest: bytes) -> Function:
         function = self._functions.get(digest)
@@ -157,20 +205,20 @@ class Tasks(Dispatch):
         check(options)
         size = len(submission.input) + len(submission.function.code)
         check_size("the function with its arguments", size)
+        check_value("the arguments", submission.input)
         self._remember(submission.function)
+        if len(submission.input) > ROW_LIMIT:
+            submission = msgspec.structs.replace(submission, input=await self._values.keep(submission.input))
         at = now()
-        stored = self._store.submit(AddJob(FUNCTIONS, CALL, submission, at), size)
-        is_offered = self._offer(CALL, options)
-        added: Added = await stored
+        stored: asyncio.Future[Added] = self._store.submit(AddJob(FUNCTIONS, CALL, submission, at), size)
+        is_offered = options.not_before is None and self._offer(CALL, submission)
+        added = await learned(stored, lambda added: self._added(submission, added, at, is_offered=is_offered))
         if not added.is_new:
             return await self.job(added.id)
-        self._open.add(added.id)
-        if not is_offered:
-            self._feed.tasks(CALL, added.need, options.tags).add(options.priority)
-            self._hungry.set()
         status = JobStatus(
             id=added.id, project="functions", number=added.number, name=submission.function.name, state="open",
-            task_state="queued", tags=options.tags, priority=options.priority, created=at / 1e6,
+            task_state="waiting" if added.is_waiting else "queued", tags=options.tags, priority=options.priority,
+            created=at / 1e6,
         )  # fmt: skip
         missing = await self._missing(options.tags)
         if missing is None:
@@ -179,16 +227,30 @@ class Tasks(Dispatch):
             return await self._fail_unmatched(added.id, NoMatchingWorker(options.tags, missing))
         return msgspec.structs.replace(status, warning=missing)
 
-    def _offer(self, stage: int, options: Options) -> bool:
+    def _added(self, submission: Submission, added: Added, at: int, *, is_offered: bool) -> None:
+        """Learn of a call that was stored *at* a time."""
+        if not added.is_new:
+            return
+        options = submission.options
+        self._submitters[submission.submitter] = added.submitter
+        self._open.add(added.id)
+        if added.is_waiting:
+            self._own(self._wake_after((options.not_before or 0.0) - at / 1e6))
+        elif not is_offered:
+            self._feed.tasks(CALL, added.need, options.tags, added.submitter).add(options.priority)
+            self._hungry.set()
+
+    def _offer(self, stage: int, submission: Submission) -> bool:
         """Offer a task that is being stored to the slots, so that its lease shares the commit if one is free.
 
-        Return False for tags that no task had before. A lease that finds nothing, because the task was not stored
-        after all, does no harm.
+        Return False for tags or a submitter that no task had before. A lease that finds nothing, because the task
+        was not stored after all, does no harm.
         """
-        source = self._feed.known(stage, options.tags)
+        submitter = self._submitters.get(submission.submitter)
+        source = None if submitter is None else self._feed.known(stage, submission.options.tags, submitter)
         if source is None:
             return False
-        source.add(options.priority)
+        source.add(submission.options.priority)
         if not self._is_closing and any(not self._held[slot] for slot in self._cluster.slots):
             self._feed_once()
         else:
@@ -214,6 +276,7 @@ class Tasks(Dispatch):
 
     # ---- cancel ----------------------------------------------------------------------------
 
+    @to_the_end
     async def cancel(self, id: int) -> JobStatus:
         """Cancel job *id*: a waiting one at once, a running one by interrupting it; an ended one stays as it is."""
         status = await self.job(id)
@@ -221,10 +284,10 @@ class Tasks(Dispatch):
             task = await self._store.reads.task(id)
             if task is None:
                 await self._cancel_item(id)
-            elif task.state is State.LEASED:
+            elif task.state is State.LEASED and not task.token:  # who leased it over HTTP hears it with the next word
                 self._unwanted.add(id)
-                self._cancel_running(lambda running: isinstance(running.work, Task) and running.work.job == id)
-            else:
+                self._cancel_running(lambda running: any(task.job == id for task in running.tasks))
+            elif not task.state.is_final:  # else it has ended since its job was looked at
                 await self._move(task, cancelled(task))  # refused if it was leased just now: looked at again
             status = await self.job(id)
         if status.is_final:  # perhaps it ended by itself meanwhile: its next life must not be cancelled for that
@@ -249,13 +312,26 @@ class Tasks(Dispatch):
         return await self.cancel(id)
 
     def _run_of(self, job: int) -> Running | None:
-        """Return the run of a single *job*; items of a batch have none of their own."""
+        """Return the run of a single *job*; items of a batch, and tasks in a bundle, have none of their own."""
         runs = (run for run in self._running.values() if isinstance(run.work, Task) and run.work.job == job)
         return next(runs, None)
 
-    def _is_unwanted(self, work: Task | Chunk) -> bool:
-        return work.job in self._unwanted if isinstance(work, Task) else self._is_chunk_unwanted(work)
+    def _is_unwanted(self, work: Work) -> bool:
+        if isinstance(work, Chunk):
+            return self._is_chunk_unwanted(work)
+        return any(task.job in self._unwanted for task in tasks_of(work))
 
     def _is_cancelling(self, job: int) -> bool:
         batch = self._feed.batch_of(job)
         return job in self._unwanted or (batch is not None and job - batch.info.first_job in batch.unwanted)
+
+
+def _travel(stage: Stage | None, following: Following) -> tuple[Takes, Gives]:
+    """Return what the function of *stage* takes and gives: JSON for outside workers, a frame for parts."""
+    if stage is None:
+        return "call", "value"
+    takes: Takes = "parts" if stage.shape == "gather" else "value"
+    is_outside = following.stage is not None and following.stage.kind == "lease"
+    if stage.shape == "expand":
+        return takes, "json parts" if is_outside else "parts"
+    return takes, "json" if is_outside else "value"

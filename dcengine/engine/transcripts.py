@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..errors import StoreError
 from ..store import Store, now
 from ..store.saying import AddOutput, SaveProgress
 from ..verbs import Progress
@@ -65,9 +66,13 @@ class Transcripts:
             self._unsaved -= news.keys()
 
     async def end(self, jobs: range) -> None:
-        """Forget *jobs*, their last progress stored."""
+        """Forget *jobs*, their last progress stored if it can be: no job stops for that."""
         if not self._unsaved.isdisjoint(jobs):
-            await self.save()
+            try:
+                await self.save()
+            except StoreError as error:
+                logger.warning("progress was lost: %s", error)
+                self._unsaved -= {job for job in self._unsaved if job in jobs}
         for spoken in (self._sizes, self._progress):
             for job in [job for job in spoken if job in jobs]:
                 del spoken[job]

@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
-from ..codec import Failure, dumps, failure_from, loads, pack_failure, unpack
-from ..errors import DcengineError, MissingPackage, TaskTimeout
+from ..codec import Failure, failure_from, flag_from, loads, pack_failure, unpack
+from ..errors import DcengineError, InvalidInput, MissingPackage, TaskTimeout
+from . import exchange
 from .live import LiveChannel
 from .units import Ending, Unit
 
 FUNCTIONS_KEPT = 64  #: loaded functions that one slot remembers
+OUR_FILES = frozenset({__file__, exchange.__file__})  #: whose frames around a call tell the user nothing
 
 
 class Gate:
@@ -88,7 +90,7 @@ class Calls:
         self._worker, self._gate, self._channel, self._keep = worker, gate, channel, keep
         self._function = functions.get(unit.function)
         self._code = b"" if self._function is not None else code()
-        self._result_name = f"the result of {unit.name}"
+        self._take, self._give = exchange.taker(unit.takes), exchange.giver(unit)
         self._load_failure: bytes | None = None
 
     def run(self) -> None:
@@ -127,8 +129,8 @@ class Calls:
         function = self._function
         if function is None:
             function = self._function = self._functions.load(self._unit.function, self._code)
-        args, kwargs = ((loads(packed),), {}) if self._unit.takes_value else loads(packed)
-        return dumps(function(*args, **kwargs), what=self._result_name)
+        args, kwargs = self._take(packed)
+        return self._give(function(*args, **kwargs))
 
     def _ending_of(self, error: BaseException) -> tuple[Ending, bytes]:
         gate = self._gate
@@ -136,6 +138,8 @@ class Calls:
             return Ending.TIMED_OUT, pack_failure(_with_traceback(self._timeout(), error))
         if gate.is_asked:
             return Ending.INTERRUPTED, b""
+        if isinstance(error, InvalidInput) and self._function is not None:
+            return Ending.FLAGGED, pack_failure(_described(error, flag_from))
         failure = pack_failure(self._failure(error))
         if self._function is None:
             self._load_failure = failure  # the next calls would meet the same, perhaps slowly
@@ -154,11 +158,20 @@ def _with_traceback(ours: DcengineError, error: BaseException) -> Failure:
     return msgspec.structs.replace(failure_from(ours), traceback=_described(error).traceback)
 
 
-def _described(error: BaseException) -> Failure:
+def _described(error: BaseException, as_data: Callable[..., Failure] = failure_from) -> Failure:
     try:
-        return failure_from(error, skip_frames=2)
+        return as_data(error, skip_frames=_our_frames(error))
     except BaseException as broken:  # the exception's own methods are user code, and may do anything
         return Failure(type(error).__qualname__, f"(it could not be described: {type(broken).__name__})")
+
+
+def _our_frames(error: BaseException) -> int:
+    """Return how many of the outermost frames are not the user's."""
+    count, at = 0, error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename in OUR_FILES:
+        count, at = count + 1, at.tb_next
+    # An error of ours that we raised needs no traceback: its message says it all.
+    return 0 if at is None and isinstance(error, DcengineError) else count
 
 
 def _is_coroutine_function(function: object) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Literal
 
 import msgspec
+
+Takes = Literal["call", "value", "parts"]  #: arguments; one value; a list of the values in a frame
+Gives = Literal["value", "json", "parts", "json parts"]  #: one value, or a frame with each item of what was returned
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -14,22 +18,24 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     function: bytes  #: sha256 of the code
     name: str  #: for people
     code: bytes | None  #: None where the worker has it already
-    items: bytes  #: one pickled ``(args, kwargs)`` per call, packed by `codec.pack`
+    items: bytes  #: one per call, packed by `codec.pack`; what they are, *takes* says
     count: int
     timeout: float | None = None  #: seconds one call may take
     grace: float = 1.0  #: seconds between the interrupt and the kill
-    takes_value: bool = False  #: items are single values, not ``(args, kwargs)``
+    takes: Takes = "call"
+    gives: Gives = "value"
 
 
 class Ending(IntEnum):
     """How one call ended."""
 
-    SUCCEEDED = 0  #: its value is the pickled result
+    SUCCEEDED = 0  #: its value is the packed result, as the unit's *gives* says
     RAISED = 1  #: its value is a packed `codec.Failure`
     TIMED_OUT = 2  #: its value is a packed `codec.Failure` (TaskTimeout)
     CRASHED = 3  #: the child ended under it; its value is a packed `codec.Failure` (TaskCrashed)
     INTERRUPTED = 4  #: somebody asked for it; its value is empty
     NOT_RUN = 5  #: never begun; its value is empty
+    FLAGGED = 6  #: the function says that its input is bad; its value is a packed `codec.Failure` (InvalidInput)
 
 
 class UnitReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

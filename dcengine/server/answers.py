@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,20 +13,24 @@ from aiohttp.typedefs import Handler
 
 from ..errors import (
     AccessDenied,
+    BlobError,
     ClusterError,
     DatabaseOwned,
     DcengineError,
     DiskFull,
     EngineBusy,
     EngineError,
+    ImportChanged,
     InvalidOption,
-    InvalidTags,
     InvalidTransition,
     NotFound,
-    NotPicklable,
     PayloadTooLarge,
+    ProjectBlocked,
     ProjectInUse,
+    ProjectPaused,
+    ResultExpired,
     ResultNotReady,
+    StageRetired,
     StaleLease,
     StoreError,
     TaskError,
@@ -36,26 +41,31 @@ logger = logging.getLogger(__name__)
 
 VERBS = web.AppKey[Verbs]("dcengine.verbs")
 SUBMISSION_LIMIT = web.AppKey[int]("dcengine.submission_limit")  #: bytes of a body that carries code and inputs
-MSGPACK = "application/msgpack"
+MSGPACK, JSON, BYTES = "application/msgpack", "application/json", "application/octet-stream"
 LONGEST_WAIT = 60.0  #: seconds a request may be kept waiting; proxies give up after about as long
 
-STATUS: tuple[tuple[type[DcengineError], int], ...] = (
-    (InvalidTags, 400),
-    (InvalidOption, 400),
-    (NotPicklable, 400),
+STATUS: tuple[tuple[type[Exception], int], ...] = (
     (AccessDenied, 403),
     (NotFound, 404),
     (InvalidTransition, 409),
     (ProjectInUse, 409),
+    (StageRetired, 409),
     (StaleLease, 409),
     (DatabaseOwned, 409),
     (TaskError, 409),
     (ResultNotReady, 409),
+    (ProjectPaused, 409),
+    (ProjectBlocked, 409),
+    (ImportChanged, 409),
+    (ResultExpired, 410),
     (PayloadTooLarge, 413),
     (DiskFull, 507),
     (EngineError, 503),
     (StoreError, 503),
+    (BlobError, 503),
     (ClusterError, 503),
+    (ValueError, 400),  # what else the caller handed in
+    (TypeError, 400),
 )  #: the first that fits counts
 
 T = TypeVar("T")
@@ -66,7 +76,7 @@ T = TypeVar("T")
 
 def json_answer(value: Any, *, status: int = 200) -> web.Response:
     """Return *value*, a struct or a list of structs, as JSON."""
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
 
 
 def text_answer(text: str) -> web.Response:
@@ -114,14 +124,35 @@ async def decoded(request: web.Request, decoder: msgspec.msgpack.Decoder[T]) -> 
 
     Raises `InvalidOption` for anything else and `PayloadTooLarge` above the application's limit.
     """
-    if request.content_type != MSGPACK:
-        raise InvalidOption("Content-Type", repr(request.content_type), MSGPACK)
-    body = await _body(request, request.app[SUBMISSION_LIMIT])
+    body = await body_of(request, MSGPACK)
+    return read(body, decoder.decode, f"msgpack of a {name_of(decoder.type)}")
+
+
+async def decoded_json(request: web.Request, decoder: msgspec.json.Decoder[T], wanted: str) -> T:
+    """Return the JSON body of *request*, which is to be *wanted*; raises like `decoded`."""
+    return read(await body_of(request, JSON), decoder.decode, f"JSON of {wanted}")
+
+
+def read(body: bytes, decode: Callable[[bytes], T], wanted: str) -> T:
+    """Return what *decode* makes of *body*; raises `InvalidOption`, which names the field, if it is not *wanted*."""
     try:
-        return decoder.decode(body)
-    except msgspec.DecodeError as error:
-        wanted = getattr(decoder.type, "__name__", str(decoder.type))
-        raise InvalidOption("the request body", "what was sent", f"msgpack of a {wanted}: {error}") from None
+        return decode(body)
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:  # also of msgspec and of UTF-8
+        problem = str(error)
+    raise InvalidOption("the request body", "what was sent", f"{wanted}: {problem}")
+
+
+def name_of(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))
+
+
+async def body_of(request: web.Request, content_type: str) -> bytes:
+    """Return the body of *request*; raises `InvalidOption` for one of another type."""
+    if request.content_type != content_type:
+        raise InvalidOption("Content-Type", repr(request.content_type), content_type)
+    return await _body(request, request.app[SUBMISSION_LIMIT])
 
 
 async def _body(request: web.Request, limit: int) -> bytes:
@@ -158,6 +189,22 @@ def number(request: web.Request, name: str, *, least: int = 0, most: int = 10**1
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and least <= int(text) <= most):
         raise InvalidOption(f"?{name}", repr(text), f"a whole number from {least} to {most}")
     return int(text)
+
+
+def choice(request: web.Request, name: str, known: Sequence[str]) -> str | None:
+    """Return the word *name* of the query, one of those *known*; None where it is not given."""
+    text = request.query.get(name)
+    if text is not None and text not in known:
+        raise InvalidOption(f"?{name}", repr(text), f"one of {', '.join(known)}")
+    return text
+
+
+def required(request: web.Request, name: str) -> str:
+    """Return the text *name* of the query."""
+    text = request.query.get(name, "")
+    if not text:
+        raise InvalidOption(f"?{name}", "missing", "a name")
+    return text
 
 
 def page(request: web.Request) -> tuple[int | None, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast, get_args
+
 from aiohttp import web
 
-from .answers import VERBS, json_answer, text_answer
+from ..verbs import Span
+from .answers import VERBS, choice, json_answer, number, required, text_answer
 
 
 async def workers(request: web.Request) -> web.Response:
@@ -16,7 +19,21 @@ async def explain(request: web.Request) -> web.Response:
 
 
 async def leaderboard(request: web.Request) -> web.Response:
-    return json_answer(await request.app[VERBS].leaderboard(request.query.get("project", "functions")))
+    limit = number(request, "limit", least=1, most=1000) or 1000
+    return json_answer(await request.app[VERBS].leaderboard(_project(request), span=_span(request), limit=limit))
+
+
+async def standing(request: web.Request) -> web.Response:
+    nickname = required(request, "nickname")
+    return json_answer(await request.app[VERBS].standing(_project(request), nickname, span=_span(request)))
+
+
+def _project(request: web.Request) -> str:
+    return request.query.get("project", "functions")
+
+
+def _span(request: web.Request) -> Span:
+    return cast(Span, choice(request, "span", get_args(Span)) or "all")
 
 
 async def status(request: web.Request) -> web.Response:

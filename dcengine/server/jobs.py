@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 
-from ..client import STATE_HEADER
+from ..client.jobs import RETRIED_AT_ONCE, STATE_HEADER
 from ..errors import InvalidOption
 from ..jobs import JobState
 from ..verbs import Function, Submission
-from .answers import VERBS, decoded, id_in, json_answer, number, page, text_answer, waiting_time
+from .answers import (
+    BYTES,
+    MSGPACK,
+    VERBS,
+    body_of,
+    choice,
+    decoded,
+    decoded_json,
+    id_in,
+    json_answer,
+    number,
+    page,
+    text_answer,
+    waiting_time,
+)
+
+PACKED = (b"\x80", b"J")  #: how a value begins that a job may be given: a pickle, or JSON text
+STATES = [state.text for state in JobState]
 
 _decoder = msgspec.msgpack.Decoder(Submission)
+_ids = msgspec.json.Decoder(
+    Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=10**18)]], msgspec.Meta(max_length=RETRIED_AT_ONCE)]
+)
+_encoder = msgspec.msgpack.Encoder()
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -30,15 +52,8 @@ def check_code(function: Function) -> None:
 
 async def jobs(request: web.Request) -> web.Response:
     before, limit = page(request)
-    return json_answer(await request.app[VERBS].jobs(state=_state(request), before=before, limit=limit))
-
-
-def _state(request: web.Request) -> str | None:
-    state = request.query.get("state")
-    known = [each.text for each in JobState]
-    if state is not None and state not in known:
-        raise InvalidOption("?state", repr(state), f"one of {', '.join(known)}")
-    return state
+    state, project = choice(request, "state", STATES), request.query.get("project")
+    return json_answer(await request.app[VERBS].jobs(state=state, project=project, before=before, limit=limit))
 
 
 async def job(request: web.Request) -> web.Response:
@@ -64,6 +79,25 @@ async def transcript(request: web.Request) -> web.Response:
 
 async def why(request: web.Request) -> web.Response:
     return text_answer(await request.app[VERBS].why(id_in(request, "job")))
+
+
+async def history(request: web.Request) -> web.Response:
+    """Answer what each stage made of a job as msgpack: it carries packed values."""
+    found = await request.app[VERBS].history(id_in(request, "job"))
+    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+
+
+async def retry(request: web.Request) -> web.Response:
+    ids = await decoded_json(request, _ids, "a list of the ids of jobs")
+    return json_answer({"retried": await request.app[VERBS].retry(ids)})
+
+
+async def edit(request: web.Request) -> web.Response:
+    """Take the whole body for the job's new input: a packed value, which workers will unpickle."""
+    id, value = id_in(request, "job"), await body_of(request, BYTES)
+    if not value.startswith(PACKED):
+        raise InvalidOption("the new input", ascii(value[:20]), "a packed value: a pickle, or J and JSON text")
+    return json_answer(await request.app[VERBS].edit(id, value))
 
 
 async def interrupt(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from ..errors import InvalidOption, NotFound
 from ..verbs import ItemsSubmission, ProjectSpec
-from .answers import MSGPACK, VERBS, decoded, json_answer, number, waiting_time
+from .answers import MSGPACK, VERBS, choice, decoded, json_answer, number, required, waiting_time
 from .jobs import check_code
 
 _spec_decoder = msgspec.msgpack.Decoder(ProjectSpec)
@@ -18,7 +18,8 @@ _encoder = msgspec.msgpack.Encoder()
 async def declare(request: web.Request) -> web.Response:
     spec = await decoded(request, _spec_decoder)
     for stage in spec.stages:
-        check_code(stage.function)
+        if stage.function is not None:
+            check_code(stage.function)
     return json_answer(await request.app[VERBS].declare_project(spec))
 
 
@@ -27,12 +28,40 @@ async def projects(request: web.Request) -> web.Response:
 
 
 async def project(request: web.Request) -> web.Response:
-    stage, wait = request.query.get("stage"), waiting_time(request)
+    stage, wait = _stage(request), waiting_time(request)
     return json_answer(await request.app[VERBS].project(_name(request), stage=stage, wait=wait))
 
 
 async def run(request: web.Request) -> web.Response:
-    return json_answer(await request.app[VERBS].run_project(_name(request)))
+    return json_answer(await request.app[VERBS].run_project(_name(request), stage=_stage(request)))
+
+
+async def pause(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].pause_project(_name(request), stage=_stage(request)))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    return json_answer({"cancelled": await request.app[VERBS].cancel_project(_name(request))})
+
+
+async def retry(request: web.Request) -> web.Response:
+    cancelled = choice(request, "cancelled", ("true", "false")) == "true"
+    retried = await request.app[VERBS].retry_project(_name(request), stage=_stage(request), cancelled=cancelled)
+    return json_answer({"retried": retried})
+
+
+async def deletion(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].deletion(_name(request)))
+
+
+async def delete(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].delete_project(_name(request)))
+
+
+async def imported(request: web.Request) -> web.Response:
+    """Answer how far an import has come, or 204 if it has not begun."""
+    record = await request.app[VERBS].imported(_name(request), required(request, "name"))
+    return web.Response(status=204) if record is None else json_answer(record)
 
 
 async def add(request: web.Request) -> web.Response:
@@ -64,6 +93,10 @@ async def find_job(request: web.Request) -> web.Response:
 
 def _name(request: web.Request) -> str:
     return request.match_info["name"]
+
+
+def _stage(request: web.Request) -> str | None:
+    return request.query.get("stage")
 
 
 def _after(request: web.Request) -> int:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import StoreError
 from .opening import open_for_writing
-from .project_reads import ProjectReads
+from .upkeep_reads import UpkeepReads
 from .writer import Operation, Writer, now
 
 __all__ = ["Operation", "Store", "now"]
+
+T = TypeVar("T")
 
 
 class Store:
@@ -19,7 +23,7 @@ class Store:
 
     def __init__(self, db: Path) -> None:
         self.db = db
-        self.reads = ProjectReads(db)
+        self.reads = UpkeepReads(db)
         self._writer = Writer(db, lambda: open_for_writing(db))
 
     async def start(self) -> None:
@@ -34,6 +38,10 @@ class Store:
     def submit(self, operation: Operation, size: int) -> asyncio.Future[Any]:
         """Hand in new work of *size* bytes; raises `EngineBusy` while too much waits."""
         return self._writer.put(operation, size=size, new_work=True)
+
+    def maintain(self, do: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Have *do* called with the writing connection, between two transactions; nothing else is written meanwhile."""
+        return self._writer.maintain(do)
 
     @property
     def broken(self) -> StoreError | None:

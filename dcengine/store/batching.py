@@ -14,32 +14,32 @@ from .ledger import Ledger
 from .names import Names
 
 INSERT_STRAY_JOB = """
-INSERT INTO job (id, project, number, state, function, batch, submitter, created, finished)
-SELECT ?, ?, batch.first_number + ?, ?, batch.function, batch.id, batch.submitter, batch.created, ?
+INSERT INTO job (id, project, number, state, function, batch, submitter, created, finished, priority)
+SELECT ?, ?, batch.first_number + ?, ?, batch.function, batch.id, batch.submitter, batch.created, ?, batch.priority
 FROM batch
 WHERE batch.id = ?
 """
 INSERT_STRAY_TASK = """
 INSERT INTO task (
     id, job, stage, batch, state, need, priority, function, attempt, errors, vanished, crashes, retries, timeout,
-    not_before, worker
+    not_before, worker, finished, submitter
 )
 SELECT ?, ?, batch.stage, batch.id, ?, batch.need, batch.priority, batch.function, ?, ?, ?, ?, batch.retries,
-    batch.timeout, ?, ?
+    batch.timeout, ?, ?, ?, coalesce(batch.submitter, 0)
 FROM batch
 WHERE batch.id = ?
 """
 REOPEN_TASKS = f"""
 UPDATE task
-SET state = {State.QUEUED:d}, errors = 0, vanished = 0, crashes = 0
+SET state = {State.QUEUED:d}, errors = 0, vanished = 0, crashes = 0, finished = NULL
 WHERE batch = ? AND state IN ({State.FAILED:d}, {State.CANCELLED:d})
 RETURNING job
 """
 REOPEN_BATCH = f"""
 UPDATE batch
-SET state = {JobState.OPEN:d}, failed = 0, cancelled = 0, finished = NULL
-WHERE id = ? AND failed + cancelled > 0
-RETURNING stage, need, priority, first_job
+SET state = {JobState.OPEN:d}, failed = 0, cancelled = 0, finished = NULL, expires = NULL
+WHERE id = ? AND failed + cancelled > 0 AND (state = {JobState.OPEN:d} OR keep IS NULL OR expires > ?)
+RETURNING stage, need, submitter, priority, first_job
 """
 UNSUCCESSFUL = f"batch = ? AND state IN ({State.FAILED:d}, {State.CANCELLED:d})"
 
@@ -69,12 +69,13 @@ class AcceptChunk:
                 data=operation.data,
                 worker=operation.worker,
             )
-            ledger.event(
-                Kind.SUCCEEDED, batch=chunk.batch, job=chunk.first_job, units=chunk.count, worker=operation.worker
-            )
-            ledger.count(operation.stage, before=State.QUEUED, after=State.SUCCEEDED, n=chunk.count)
             project = names.project_of(connection, operation.stage)
-            ledger.credit(project, operation.contributor, chunk=row, units=chunk.count)
+            contributor = ledger.credit(project, operation.contributor, chunk=row, units=chunk.count)
+            ledger.event(
+                Kind.SUCCEEDED, batch=chunk.batch, job=chunk.first_job, stage=operation.stage, state=State.SUCCEEDED,
+                units=chunk.count, worker=operation.worker, contributor=contributor, credit=chunk.count,
+            )  # fmt: skip
+            ledger.count(operation.stage, before=State.QUEUED, after=State.SUCCEEDED, n=chunk.count)
         ledger.write()
         return [True] * len(operations)
 
@@ -121,6 +122,7 @@ class AddStray:
                 task.crashes,
                 self.not_before,
                 self.worker,
+                finished,
                 task.batch,
             ),
         )
@@ -128,8 +130,9 @@ class AddStray:
             "INSERT INTO payload (task, input, output) VALUES (?, ?, ?)", (task.id, task.input, self.output)
         )
         ledger.event(
-            self.kind, job=task.job, batch=task.batch, attempt=task.attempt, worker=self.worker, detail=self.reason
-        )
+            self.kind, job=task.job, task=task.id, stage=task.stage, state=task.state, batch=task.batch,
+            attempt=task.attempt, worker=self.worker, detail=self.reason,
+        )  # fmt: skip
         ledger.count(task.stage, before=State.QUEUED, after=task.state)
         if task.state.is_final:
             assert task.batch is not None
@@ -158,13 +161,16 @@ class CancelItems:
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[CancelItems]) -> list[Any]:
         ledger = Ledger(connection, names, operations[0].at)
         for operation in operations:
+            (first_job,) = connection.execute("SELECT first_job FROM batch WHERE id = ?", (operation.batch,)).fetchone()
             for first, count in operation.runs:
                 ledger.close_items(
                     operation.batch, first=first, count=count, state=State.CANCELLED, data=b"", worker=None
                 )
-            items = sum(count for _, count in operation.runs)
-            ledger.event(Kind.CANCELLED, batch=operation.batch, units=items)
-            ledger.count(operation.stage, before=State.QUEUED, after=State.CANCELLED, n=items)
+                ledger.event(
+                    Kind.CANCELLED, batch=operation.batch, job=first_job + first, stage=operation.stage,
+                    state=State.CANCELLED, units=count,
+                )  # fmt: skip
+                ledger.count(operation.stage, before=State.QUEUED, after=State.CANCELLED, n=count)
         ledger.write()
         return [True] * len(operations)
 
@@ -175,6 +181,7 @@ class Reopened:
 
     stage: int
     need: int
+    submitter: int
     priority: int
     jobs: list[int]  #: items with a row of their own, queued again
     runs: list[tuple[int, int]]  #: (first, count) of those without
@@ -182,7 +189,7 @@ class Reopened:
 
 @dataclass(slots=True)
 class ReopenBatch:
-    """Queue the failed and cancelled items of a batch again; the result is `Reopened`, or None if there are none."""
+    """Queue the failed and cancelled items of a batch again; the result is `Reopened`, or None if none can be."""
 
     rank: ClassVar[int] = 1
     batch: int
@@ -193,10 +200,10 @@ class ReopenBatch:
         return [operation._reopen(connection, names) for operation in operations]
 
     def _reopen(self, connection: sqlite3.Connection, names: Names) -> Reopened | None:
-        row = connection.execute(REOPEN_BATCH, (self.batch,)).fetchone()
+        row = connection.execute(REOPEN_BATCH, (self.batch, self.at)).fetchone()
         if row is None:
             return None
-        stage, need, priority, first_job = row
+        stage, need, submitter, priority, first_job = row
         jobs = [job for (job,) in connection.execute(REOPEN_TASKS, (self.batch,)).fetchall()]
         connection.executemany(
             f"UPDATE job SET state = {JobState.OPEN:d}, finished = NULL WHERE id = ?", [(job,) for job in jobs]
@@ -212,6 +219,11 @@ class ReopenBatch:
             if first not in strays:
                 runs.append((first, count))
         connection.execute(f"DELETE FROM chunk WHERE {UNSUCCESSFUL}", (self.batch,))
-        ledger.event(Kind.REOPENED, batch=self.batch, units=sum(count for _, count, _ in ended))
+        for first, count, state in ended:
+            is_stray = first in strays
+            ledger.event(
+                Kind.REOPENED, batch=self.batch, job=first_job + first, task=first_job + first if is_stray else None,
+                stage=stage, state=State.QUEUED, units=count, detail=None if is_stray else State(state).name.lower(),
+            )  # fmt: skip
         ledger.write()
-        return Reopened(stage, need, priority, jobs, runs)
+        return Reopened(stage, need, submitter, priority, jobs, runs)

@@ -2,115 +2,76 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import msgspec
 
 from ..codec import pack
 from ..errors import StaleLease
 from ..events import Kind
-from ..jobs import JOB_STATE, Stage, State, Task
+from ..jobs import JOB_STATE, JobState, Stage, State, Task, Vote
+from .gathering import settle
+from .handing import Consequences, hand_on, open_parts, reject, send_back
 from .ledger import Ledger
-from .names import Names
+from .names import CALL, Names
+from .rows import execute_rows
 
-SELECT_TASK = """
-SELECT task.id, task.job, task.stage, task.batch, task.generation, task.state, task.attempt, task.errors,
-    task.vanished, task.crashes, task.retries, task.crash_retries, task.timeout, task.priority, need.tags,
-    function.digest,
-    CASE WHEN task.origin IS NULL THEN payload.input ELSE origin.output END
-FROM task
-JOIN need ON need.id = task.need
-JOIN payload ON payload.task = task.id
-LEFT JOIN payload AS origin ON origin.task = task.origin
-LEFT JOIN function ON function.id = task.function
-"""
-SELECT_QUEUED = f"""
-{SELECT_TASK}
-WHERE task.stage = ? AND task.need = ? AND task.state = {State.QUEUED:d}
-ORDER BY task.priority DESC, task.id
-LIMIT ?
-"""
-LEASE = f"""
-UPDATE task
-SET state = {State.LEASED:d}, attempt = ?, worker = ?
-WHERE id = ?
+WAKE_LIMIT = 10_000  #: tasks woken in one operation
+
+# Which of some tasks are no longer where they are said to be. Those are few, so little is read.
+SELECT_STALE = """
+WITH said (task, state, attempt) AS (VALUES (?, ?, ?))
+SELECT said.task
+FROM said
+LEFT JOIN task ON task.id = said.task
+WHERE task.state IS NOT said.state OR task.attempt IS NOT said.attempt
 """
 MOVE = """
+WITH moved (task, state, errors, vanished, crashes, flags, not_before, finished, contributor, keeps_token) AS (
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+)
 UPDATE task
-SET state = ?, errors = ?, vanished = ?, crashes = ?, not_before = ?
-WHERE id = ?
+SET state = moved.state, errors = moved.errors, vanished = moved.vanished, crashes = moved.crashes,
+    flags = moved.flags, not_before = moved.not_before, finished = moved.finished,
+    contributor = coalesce(moved.contributor, task.contributor), token = CASE WHEN moved.keeps_token THEN token END
+FROM moved
+WHERE task.id = moved.task
 """
-# The stage itself says what its next task runs: it may have been declared anew since the engine looked.
-OPEN_STAGE = f"""
-INSERT INTO task (id, job, stage, state, need, priority, function, retries, timeout, origin)
-SELECT ?, ?, id, {State.QUEUED:d}, need, ?, function, retries, timeout, ?
-FROM stage
-WHERE id = ?
+END_JOB = """
+WITH ended (job, state, finished) AS (VALUES (?, ?, ?))
+UPDATE job
+SET state = ended.state, finished = ended.finished, expires = ended.finished + keep
+FROM ended
+WHERE job.id = ended.job
+"""
+SAVE_OUTPUT = """
+WITH ended (task, output) AS (VALUES (?, ?))
+UPDATE payload
+SET output = ended.output
+FROM ended
+WHERE payload.task = ended.task
+"""
+VOTE = """
+INSERT OR IGNORE INTO flag (task, voter, reason, worker, at)
+VALUES (?, ?, ?, ?, ?)
 """
 WAKE = f"""
 UPDATE task
 SET state = {State.QUEUED:d}, not_before = NULL
-WHERE state = {State.WAITING:d} AND not_before <= ?
-RETURNING stage, need, priority
+WHERE id IN (
+    SELECT id FROM task WHERE state = {State.WAITING:d} AND not_before <= ? ORDER BY not_before LIMIT {WAKE_LIMIT}
+)
+RETURNING id, job, stage, need, submitter, priority, flags, batch
 """
 
 
-def task_from(row: Sequence[Any]) -> Task:
-    """Return the task of one row of `SELECT_TASK`."""
-    id, job, stage, batch, generation, state, attempt, errors = row[:8]
-    vanished, crashes, retries, crash_retries, timeout, priority, tags, function, input = row[8:]
-    return Task(
-        id=id, job=job, stage=stage, batch=batch, generation=generation, state=State(state), attempt=attempt,
-        errors=errors, vanished=vanished, crashes=crashes, retries=retries, crash_retries=crash_retries,
-        timeout=None if timeout is None else timeout / 1_000_000, priority=priority,
-        tags=tags, function=function or b"", input=input,
-    )  # fmt: skip
+class Move(msgspec.Struct):
+    """Store a task's move, and all that follows from it: the next task, parts, a gather that is complete.
 
-
-@dataclass(slots=True)
-class Lease:
-    """Hand queued tasks of one stage and one need to a worker; the result is the list of them, maybe empty."""
-
-    rank: ClassVar[int] = 3
-    stage: int
-    need: int
-    n: int
-    worker: str
-    at: int
-
-    @classmethod
-    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[Lease]) -> list[Any]:
-        ledger = Ledger(connection, names, operations[0].at)
-        alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        for place, operation in enumerate(operations):
-            alike[operation.stage, operation.need].append(place)
-        results: list[list[Task]] = [[] for _ in operations]
-        leased: list[tuple[object, ...]] = []
-        for (stage, need), places in alike.items():
-            wanted = sum(operations[place].n for place in places)
-            rows = iter(connection.execute(SELECT_QUEUED, (stage, need, wanted)).fetchall())
-            for place in places:
-                worker = operations[place].worker
-                for _, row in zip(range(operations[place].n), rows, strict=False):
-                    task = task_from(row)
-                    task = task.to(State.LEASED, attempt=task.attempt + 1)
-                    results[place].append(task)
-                    leased.append((task.attempt, worker, task.id))
-                    ledger.event(Kind.LEASED, job=task.job, attempt=task.attempt, worker=worker)
-                    ledger.count(stage, before=State.QUEUED, after=State.LEASED)
-        connection.executemany(LEASE, leased)
-        ledger.write()
-        return results
-
-
-@dataclass(slots=True)
-class Move:
-    """Store a task's move, and the task that it opens at the job's next stage.
-
-    The result is True, or `StaleLease` if the task is no longer where it started from.
+    The result is `handing.Consequences`, or `StaleLease` if the task is no longer where it started from.
     """
 
     rank: ClassVar[int] = 0
@@ -123,50 +84,73 @@ class Move:
     output: bytes | None = None  #: a packed result or failure, for a final state
     not_before: int | None = None  #: for a waiting one
     reason: str | None = None
-    opens: Stage | None = None  #: where the job goes on, its output as input
+    units: int = 1  #: of credit
+    seconds: float | None = None  #: that the run took
+    opens: Stage | None = None  #: where the job goes on, its output as input; where its parts begin, if there are any
+    parts: list[bytes] | None = None  #: packed values, each to become a job
+    gather: Stage | None = None  #: where the job waits for its parts
+    vote: Vote | None = None
+    keeps_token: bool = False  #: the holder said so itself, and may say it again
 
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[Move]) -> list[Any]:
+        befores = [operation.before for operation in operations]
+        if len({before.id for before in befores}) < len(befores):  # two moves of one task: one after the other
+            return [cls.apply(connection, names, [operation])[0] for operation in operations]
         ledger = Ledger(connection, names, operations[0].at)
-        current = _current(connection, (operation.before.id for operation in operations))
+        said = [(before.id, int(before.state), before.attempt) for before in befores]
+        stale = {id for (id,) in execute_rows(connection, SELECT_STALE, said)}
         results: list[Any] = []
-        moved: list[Move] = []
+        moved: list[tuple[Move, Consequences]] = []
         for operation in operations:
-            before, after = operation.before, operation.after
-            if current.get(before.id) != (before.state, before.attempt):
+            before = operation.before
+            if before.id in stale:
                 results.append(StaleLease(before.id, before.attempt))
                 continue
-            current[before.id] = (after.state, after.attempt)
-            moved.append(operation)
-            results.append(True)
-        connection.executemany(MOVE, [operation._row() for operation in moved])
-        finals = [operation for operation in moved if operation.after.state.is_final]
-        connection.executemany(
-            "UPDATE payload SET output = ? WHERE task = ?", [(end.output, end.after.id) for end in finals]
-        )
-        connection.executemany(
-            "UPDATE job SET state = ?, finished = ? WHERE id = ?",
-            [(JOB_STATE[end.after.state], end.at, end.after.job) for end in finals if end.opens is None],
-        )
-        _open_stages(connection, names, [end for end in finals if end.opens is not None])
-        for operation in moved:
+            results.append(Consequences())
+            moved.append((operation, results[-1]))
+        _write(connection, names, [operation for operation, _ in moved])
+        for operation, _ in moved:
             operation._enter(connection, names, ledger)
+        for operation, consequences in moved:
+            operation._follow(connection, names, ledger, consequences)
+        going_on = [
+            (operation.after, operation.opens, consequences)
+            for operation, consequences in moved
+            if operation.opens is not None and operation.parts is None
+        ]
+        if going_on:
+            hand_on(connection, names, ledger, going_on)
+        ends = [
+            (operation.after.job, operation.reason, consequences)
+            for operation, consequences in moved
+            if operation.ends_job and operation.after.stage != CALL
+        ]
+        if ends:
+            settle(connection, ledger, ends)
         ledger.write()
         return results
 
-    def _row(self) -> tuple[object, ...]:
+    @property
+    def ends_job(self) -> bool:
+        """Whether the job has come to its end with this."""
+        goes_on = self.opens is not None and (self.parts is None or self.gather is not None)
+        return self.after.state in JOB_STATE and not goes_on
+
+    def _row(self, connection: sqlite3.Connection, names: Names) -> tuple[object, ...]:
         task = self.after
-        return (int(task.state), task.errors, task.vanished, task.crashes, self.not_before, task.id)
+        contributor = None if self.contributor is None else names.contributor(connection, self.contributor)
+        finished = self.at if task.state.is_final else None
+        return (
+            task.id, int(task.state), task.errors, task.vanished, task.crashes, task.flags, self.not_before, finished,
+            contributor, int(self.keeps_token),
+        )  # fmt: skip
 
     def _enter(self, connection: sqlite3.Connection, names: Names, ledger: Ledger) -> None:
+        """Write down what happened, who has earned something, and the end of an item of a batch."""
         before, after = self.before, self.after
-        ledger.event(
-            self.kind, job=after.job, batch=after.batch, attempt=after.attempt, worker=self.worker, detail=self.reason
-        )
-        ledger.count(after.stage, before=before.state, after=after.state)
-        if self.opens is not None:
-            ledger.count(self.opens.id, before=None, after=State.QUEUED)
-        chunk = None
+        project = names.project_of(connection, after.stage)
+        chunk = contributor = credit = None
         if after.batch is not None and after.state.is_final:
             (first_job,) = connection.execute("SELECT first_job FROM batch WHERE id = ?", (after.batch,)).fetchone()
             chunk = ledger.close_items(
@@ -174,35 +158,52 @@ class Move:
                 data=pack([self.output or b""]), worker=self.worker,
             )  # fmt: skip
         if self.contributor is not None and after.state is State.SUCCEEDED:
-            project = names.project_of(connection, after.stage)
-            ledger.credit(project, self.contributor, task=None if chunk else after.id, chunk=chunk)
+            credit = self.units
+            task = None if chunk else after.id
+            contributor = ledger.credit(project, self.contributor, task=task, chunk=chunk, units=credit)
+        ledger.event(
+            self.kind, job=after.job, task=after.id, stage=after.stage, state=after.state, batch=after.batch,
+            attempt=after.attempt, worker=self.worker, contributor=contributor, credit=credit,
+            seconds=self.seconds, detail=self.reason,
+        )  # fmt: skip
+        ledger.count(after.stage, before=before.state, after=after.state)
+        if self.ends_job and after.batch is None:
+            ledger.count_jobs(project, before=JobState.OPEN, after=JOB_STATE[after.state])
+
+    def _follow(
+        self, connection: sqlite3.Connection, names: Names, ledger: Ledger, consequences: Consequences
+    ) -> None:  # fmt: skip
+        if self.vote is not None and self.after.state is State.FAILED:
+            reject(connection, ledger, self.after)
+        if self.before.state is State.BLOCKED and self.after.state.is_final:  # its parts are not wanted any more
+            connection.execute("UPDATE gather SET is_cut = 1 WHERE task = ?", (self.after.id,))
+            consequences.cut.append(self.after.id)
+        if self.after.state is State.RETURNED:
+            send_back(connection, names, ledger, self.after, consequences)
+        elif self.parts is not None and self.opens is not None:
+            open_parts(
+                connection, names, ledger, self.after, self.parts, self.opens, self.gather, consequences, at=self.at
+            )
 
 
-def _open_stages(connection: sqlite3.Connection, names: Names, moves: Sequence[Move]) -> None:
-    """Insert the tasks that *moves* open; the jobs start over with what they say of their progress."""
-    if not moves:
-        return
-    tasks = [
-        (id, end.after.job, end.after.priority, end.after.id, end.opens.id)
-        for id, end in zip(names.reserve_tasks(connection, len(moves)), moves, strict=True)
-        if end.opens is not None
+def _write(connection: sqlite3.Connection, names: Names, moves: Sequence[Move]) -> None:
+    """Write the rows of the tasks that move, and of the jobs that end with them."""
+    execute_rows(connection, MOVE, [move._row(connection, names) for move in moves])
+    finals = [(move.after.id, move.output) for move in moves if move.after.state.is_final]
+    execute_rows(connection, SAVE_OUTPUT, finals)
+    ends = [(move.after.job, int(JOB_STATE[move.after.state]), move.at) for move in moves if move.ends_job]
+    execute_rows(connection, END_JOB, ends)
+    votes = [
+        (move.after.id, move.vote.voter, move.vote.reason, move.worker, move.at)
+        for move in moves
+        if move.vote is not None
     ]
-    connection.executemany(OPEN_STAGE, tasks)
-    connection.executemany("INSERT INTO payload (task, input) VALUES (?, x'')", [(id,) for id, *_ in tasks])
-    connection.executemany("DELETE FROM progress WHERE job = ?", [(job,) for _, job, *_ in tasks])
-
-
-def _current(connection: sqlite3.Connection, ids: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """Return state and attempt of the tasks *ids* as they stand in the file."""
-    rows = connection.execute(
-        "SELECT id, state, attempt FROM task WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),)
-    )
-    return {id: (state, attempt) for id, state, attempt in rows}
+    execute_rows(connection, VOTE, votes)
 
 
 @dataclass(slots=True)
 class WakeDue:
-    """Queue the tasks whose waiting time is over; the result lists (stage, need, priority) for each."""
+    """Queue tasks whose waiting time is over; the result lists (stage, need, submitter, priority, flags) for each."""
 
     rank: ClassVar[int] = 1
     at: int
@@ -211,7 +212,8 @@ class WakeDue:
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[WakeDue]) -> list[Any]:
         ledger = Ledger(connection, names, operations[0].at)
         woken = connection.execute(WAKE, (max(operation.at for operation in operations),)).fetchall()
-        for stage, _, _ in woken:
+        for id, job, stage, *_, batch in woken:
+            ledger.event(Kind.WOKEN, job=job, task=id, stage=stage, state=State.QUEUED, batch=batch)
             ledger.count(stage, before=State.WAITING, after=State.QUEUED)
         ledger.write()
-        return [woken, *([] for _ in operations[1:])]
+        return [[row[2:7] for row in woken], *([] for _ in operations[1:])]

@@ -6,7 +6,13 @@ import sqlite3
 
 from ..verbs import Function
 
+FUNCTIONS, CALL = 1, 1  #: ids of the built-in project and its only stage
 FIRST_LATER_TASK = 1 << 40  #: ids of tasks beyond a job's first, which has the job's own id
+# A job has a task for each stage it has reached; the one with the highest id is where it is. The number stands here as
+# in the index, or SQLite would not find that.
+CURRENT_TASK = f"""coalesce(
+    (SELECT max(later.id) FROM task AS later WHERE later.job = job.id AND later.id >= {FIRST_LATER_TASK}), job.id
+)"""
 
 
 class Names:
@@ -20,10 +26,13 @@ class Names:
         self._needs: dict[str, int] = {}
         self._functions: dict[bytes, int] = {}
         self._contributors: dict[str, int] = {}
+        self._submitters: dict[str, int] = {}
         self._projects: dict[int, int] = {}
         self._next_job: int | None = None
         self._next_task: int | None = None
         self._last_numbers: dict[int, int] = {}
+        #: Where a voter's look through flagged tasks stopped, and whether it has found any since the first.
+        self.flagged_until: dict[tuple[int, int, str], tuple[int, bool]] = {}
 
     def need(self, connection: sqlite3.Connection, tags: str) -> int:
         """Return the id of the tag expression *tags*, stored if it is new."""
@@ -54,6 +63,15 @@ class Names:
             ).fetchone()
         return self._contributors[nickname]
 
+    def submitter(self, connection: sqlite3.Connection, name: str) -> int:
+        """Return the id of who brings work as *name*, stored if it is new."""
+        if name not in self._submitters:
+            connection.execute("INSERT OR IGNORE INTO submitter (name) VALUES (?)", (name,))
+            (self._submitters[name],) = connection.execute(
+                "SELECT id FROM submitter WHERE name = ?", (name,)
+            ).fetchone()
+        return self._submitters[name]
+
     def project_of(self, connection: sqlite3.Connection, stage: int) -> int:
         """Return the project that the stage id *stage* belongs to."""
         if stage not in self._projects:
@@ -65,7 +83,7 @@ class Names:
         if self._next_job is None:
             (row,) = connection.execute("SELECT max(id) FROM job").fetchone()
             (end,) = connection.execute("SELECT max(first_job + count) FROM batch").fetchone()
-            self._next_job = max((row or 0) + 1, end or 1)
+            self._next_job = max((row or 0) + 1, end or 1, _floor(connection, "next_job"))
         if project not in self._last_numbers:
             (self._last_numbers[project],) = connection.execute(
                 "SELECT last_number FROM project WHERE id = ?", (project,)
@@ -79,7 +97,7 @@ class Names:
         """Reserve the ids of *count* tasks of later stages: above those of all tasks before them."""
         if self._next_task is None:
             (newest,) = connection.execute("SELECT max(id) FROM task").fetchone()
-            self._next_task = max((newest or 0) + 1, FIRST_LATER_TASK)
+            self._next_task = max((newest or 0) + 1, FIRST_LATER_TASK, _floor(connection, "next_task"))
         first = self._next_task
         self._next_task += count
         return range(first, self._next_task)
@@ -87,3 +105,9 @@ class Names:
     def save_numbers(self, connection: sqlite3.Connection, project: int) -> None:
         """Write the newest number of *project* back, once per group of operations."""
         connection.execute("UPDATE project SET last_number = ? WHERE id = ?", (self._last_numbers[project], project))
+
+
+def _floor(connection: sqlite3.Connection, key: str) -> int:
+    """Return the id below which all were given away once, though their rows may be deleted."""
+    (floor,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return int(floor)

@@ -8,7 +8,15 @@ import sqlite3
 from importlib.resources import files
 from pathlib import Path
 
-from ..errors import DatabaseCorrupt, DatabaseForeign, DatabaseTooNew, DiskFull, NetworkFileSystem, StoreError
+from ..errors import (
+    DatabaseCorrupt,
+    DatabaseForeign,
+    DatabaseLocked,
+    DatabaseTooNew,
+    DiskFull,
+    NetworkFileSystem,
+    StoreError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +73,7 @@ def open_for_writing(db: Path) -> sqlite3.Connection:
     refuse_network_file_system(db)
     _refuse_other_files(db)
     _create_private(db)
-    connection = sqlite3.connect(db, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(db, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
         _refuse_foreign_database(db, connection)
         connection.executescript(PRAGMAS)
@@ -77,6 +85,32 @@ def open_for_writing(db: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def open_for_reading(db: Path) -> sqlite3.Connection:
+    """Return a connection to *db* that cannot write, whether or not an engine runs; no file appears beside it.
+
+    Raises `DatabaseForeign`, `DatabaseTooNew`, or `StoreError` for one that is missing, unreadable or of an old schema.
+    """
+    if not db.is_file():
+        raise StoreError(f"there is no file {db}; name the one that is meant with --db")
+    _refuse_other_files(db)
+    # Without a log nobody has it open.
+    how = "mode=ro" if Path(f"{db}-wal").exists() else "immutable=1"
+    connection = sqlite3.connect(f"{db.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=5.0)
+    try:
+        _refuse_foreign_database(db, connection)
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        raise translated(error, db) from error
+    except BaseException:
+        connection.close()
+        raise
+    if found < newest_version():
+        connection.close()
+        raise StoreError(f"{db} has schema {found}; an engine that opens it brings it to {newest_version()}")
     return connection
 
 
@@ -197,4 +231,6 @@ def translated(error: sqlite3.Error, db: Path | str) -> StoreError:
         return DiskFull(str(db))
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "malformed" in text or "not a database" in text:
         return DatabaseCorrupt(str(db), text)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "is locked" in text:
+        return DatabaseLocked(str(db))
     return StoreError(f"{db}: {text}")

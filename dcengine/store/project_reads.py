@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+import json
 from typing import Any
 
 from ..errors import NotFound
-from ..jobs import JobState, Project, State
-from ..verbs import ProjectStatus, StageOutput, StageStatus
-from .projects import FUNCTIONS, STAGES, stage_from
-from .reads import PAGE_BYTES, Reads
+from ..jobs import JobState, Project, State, Task
+from ..verbs import Flag, ImportRecord, ProjectStatus, StageOutput, StageStatus
+from .leasing import SELECT_TASK, task_from
+from .names import CURRENT_TASK, FIRST_LATER_TASK, FUNCTIONS
+from .pages import PageReads
+from .projects import STAGES, stage_from
+from .reads import PAGE_BYTES
 
-# The counters of retired stages count too: their jobs are among those that the project ever had.
-SELECT_COUNTS = f"""
-SELECT project.name, project.is_paused, project.last_number, stage.name, stage.position, need.tags,
-    counter.state, counter.n
+SELECT_PROJECT = f"""
+SELECT project.id, project.name, project.is_paused,
+    (SELECT json_group_object(state, n) FROM job_counter WHERE job_counter.project = project.id)
 FROM project
-JOIN stage ON stage.project = project.id
-JOIN counter ON counter.stage = stage.id
+WHERE project.id <> {FUNCTIONS} AND project.is_deleted = 0
+"""
+SELECT_STAGES = """
+SELECT stage.name, need.tags, stage.title, stage.kind, stage.shape, stage.is_paused,
+    (SELECT json_group_object(state, n) FROM counter WHERE counter.stage = stage.id)
+FROM stage
 LEFT JOIN need ON need.id = stage.need
-WHERE project.id <> {FUNCTIONS}
+WHERE stage.project = ? AND stage.position >= 0
+ORDER BY stage.position
 """
 SELECT_OUTPUT_SIZES = f"""
-SELECT task.job, length(payload.output)
+SELECT task.job, coalesce(length(payload.output), 0)
 FROM task
 JOIN payload ON payload.task = task.id
 WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.job > ?
@@ -31,9 +38,11 @@ ORDER BY task.job
 LIMIT ?
 """
 SELECT_OUTPUTS = f"""
-SELECT task.job, job.number, task.state, payload.output
+SELECT task.job, job.number, task.state, payload.output, stage.name, parent.number
 FROM task
+JOIN stage ON stage.id = task.stage
 JOIN job ON job.id = task.job
+LEFT JOIN job AS parent ON parent.id = job.parent
 JOIN payload ON payload.task = task.id
 WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.job > ? AND task.job <= ?
     AND task.state IN ({State.SUCCEEDED:d}, {State.FAILED:d})
@@ -41,10 +50,13 @@ ORDER BY task.job
 """
 # The plus keeps SQLite from going through all jobs of the project: the failed ones have an index of their own.
 SELECT_FAILED = f"""
-SELECT job.id, job.number, {State.FAILED:d}, payload.output
+SELECT job.id, job.number, {State.FAILED:d}, payload.output, stage.name, parent.number
 FROM job
 JOIN project ON project.id = +job.project
-JOIN payload ON payload.task = (SELECT max(id) FROM task WHERE task.job = job.id)
+JOIN task ON task.id = {CURRENT_TASK}
+JOIN stage ON stage.id = task.stage
+JOIN payload ON payload.task = task.id
+LEFT JOIN job AS parent ON parent.id = job.parent
 WHERE project.name = ? AND job.id > ? AND job.state = {JobState.FAILED:d}
 ORDER BY job.id
 LIMIT ?
@@ -58,12 +70,63 @@ WHERE project.name = ? AND ? BETWEEN batch.first_number AND batch.first_number +
 """
 
 
-class ProjectReads(Reads):
+SELECT_PARTS = f"""
+SELECT payload.output
+FROM gather
+JOIN job ON job.gather = gather.source AND job.state = {JobState.SUCCEEDED:d}
+JOIN payload ON payload.task = {CURRENT_TASK}
+WHERE gather.task = ?
+ORDER BY job.id
+"""
+SELECT_LOST = f"""
+SELECT count(*)
+FROM job
+JOIN gather ON gather.task = {CURRENT_TASK}
+JOIN job AS part ON part.gather = gather.source
+WHERE job.id = ? AND part.state IN (?, ?)
+"""
+SELECT_IMPORT = """
+SELECT import.items, import.digest, import.updated, import.root
+FROM import
+JOIN project ON project.id = import.project
+WHERE project.name = ? AND import.name = ?
+"""
+SELECT_VOTES = f"""
+SELECT task.generation, flag.voter, flag.reason, flag.worker, flag.at
+FROM task
+JOIN flag ON flag.task = task.id
+WHERE task.id = ? OR (task.job = ? AND task.id >= {FIRST_LATER_TASK})
+ORDER BY flag.at
+"""
+# The failed ones have an index; the plus keeps SQLite from sorting all jobs of the project for each page.
+SELECT_FAILED_IDS, SELECT_ENDED_BADLY = (
+    f"""
+SELECT job.id
+FROM job
+JOIN task ON task.id = {CURRENT_TASK}
+CROSS JOIN stage ON stage.id = task.stage
+WHERE +job.project = ? AND job.state {is_meant} AND job.id > ? AND (? IS NULL OR stage.name = ?)
+    AND stage.position >= 0
+ORDER BY job.id
+LIMIT 1000
+"""
+    for is_meant in (f"= {JobState.FAILED:d}", f"IN ({JobState.FAILED:d}, {JobState.CANCELLED:d})")
+)
+SELECT_HELD = f"""
+{SELECT_TASK.replace("FROM task", ", task.worker, contributor.nickname FROM task", 1)}
+LEFT JOIN contributor ON contributor.id = task.contributor
+WHERE task.state = {State.LEASED:d} AND task.token IS NOT NULL
+"""
+
+
+class ProjectReads(PageReads):
     """Answers questions about projects too."""
 
     async def stored_projects(self) -> list[Project]:
         """Return every project but the built-in one."""
-        rows = await self._all("SELECT id, name, is_paused FROM project WHERE id <> ? ORDER BY id", FUNCTIONS)
+        rows = await self._all(
+            "SELECT id, name, is_paused FROM project WHERE id <> ? AND is_deleted = 0 ORDER BY id", FUNCTIONS
+        )
         return [
             Project(
                 id=id, name=name, is_paused=bool(is_paused), stages=tuple(map(stage_from, await self._all(STAGES, id)))
@@ -73,15 +136,24 @@ class ProjectReads(Reads):
 
     async def project(self, name: str) -> ProjectStatus:
         """Return the project called *name*; raises `NotFound`."""
-        rows = await self._all(f"{SELECT_COUNTS} AND project.name = ? ORDER BY stage.position", name)
-        if not rows:
+        row = await self._one(f"{SELECT_PROJECT} AND project.name = ?", name)
+        if row is None:
             raise NotFound("project", name)
-        return _status(rows)
+        return await self._status(row)
 
     async def projects(self) -> list[ProjectStatus]:
         """Return every project, the newest first."""
-        rows = await self._all(f"{SELECT_COUNTS} ORDER BY project.id DESC, stage.position")
-        return [_status(list(of_one)) for _, of_one in groupby(rows, key=lambda row: row[0])]
+        return [await self._status(row) for row in await self._all(f"{SELECT_PROJECT} ORDER BY project.id DESC")]
+
+    async def _status(self, row: Any) -> ProjectStatus:
+        id, name, is_paused, counted = row
+        jobs = {JobState(int(state)): n for state, n in json.loads(counted).items()}
+        stages = [_stage_status(row) for row in await self._all(SELECT_STAGES, id)]
+        return ProjectStatus(
+            name=name, is_paused=bool(is_paused), stages=stages, open=jobs[JobState.OPEN],
+            succeeded=jobs[JobState.SUCCEEDED], failed=jobs[JobState.FAILED],
+            cancelled=jobs[JobState.CANCELLED],
+        )  # fmt: skip
 
     async def _stage(self, project: str, name: str) -> int:
         """Return the id of a stage, of a retired one too; raises `NotFound`."""
@@ -121,6 +193,77 @@ class ProjectReads(Reads):
         )
         return row[0] if row else 0
 
+    async def part_outputs(self, gather: int) -> list[bytes]:
+        """Return the outputs of the parts that task *gather* has waited for, in their order, without those skipped."""
+        rows = await self._all(SELECT_PARTS, gather)
+        return [output for (output,) in rows]
+
+    async def cut_gathers(self) -> list[int]:
+        """Return the gathers that have ended while some of their parts were open."""
+        return [task for (task,) in await self._all("SELECT task FROM gather WHERE is_cut = 1")]
+
+    async def blocking_parts(self, job: int) -> tuple[int, int, bool]:
+        """Return for how many parts of how many *job* waits, and whether more are being added."""
+        row = await self._one(
+            f"SELECT gather.left, gather.parts, gather.is_open FROM job JOIN gather ON gather.task = {CURRENT_TASK}"
+            " WHERE job.id = ?",
+            job,
+        )
+        return (row[0], row[1], bool(row[2])) if row else (0, 0, False)
+
+    async def lost_parts(self, job: int) -> int:
+        """Return how many parts that *job* waits for have failed or were cancelled."""
+        (n,) = await self._one(SELECT_LOST, job, JobState.FAILED, JobState.CANCELLED)
+        return int(n)
+
+    async def project_id(self, name: str) -> int:
+        """Return the id of the project called *name*, the built-in one too; raises `NotFound`."""
+        row = await self._one("SELECT id FROM project WHERE name = ? AND is_deleted = 0", name)
+        if row is None:
+            raise NotFound("project", name)
+        return int(row[0])
+
+    async def imported(self, project: str, name: str) -> ImportRecord | None:
+        """Return how far the import called *name* has come."""
+        row = await self._one(SELECT_IMPORT, project, name)
+        return None if row is None else ImportRecord(items=row[0], digest=row[1], updated=row[2] / 1e6, root=row[3])
+
+    async def votes(self, task: int) -> list[Flag]:
+        """Return who has flagged the input of *task*."""
+        rows = await self._all("SELECT voter, reason, worker, at FROM flag WHERE task = ? ORDER BY at", task)
+        return [Flag(voter=voter, reason=reason, worker=worker, at=at / 1e6) for voter, reason, worker, at in rows]
+
+    async def votes_of(self, job: int) -> list[tuple[int, Flag]]:
+        """Return who has flagged inputs of *job* so far, each with the generation."""
+        rows = await self._all(SELECT_VOTES, job, job)
+        return [
+            (generation, Flag(voter=voter, reason=reason, worker=worker, at=at / 1e6))
+            for generation, voter, reason, worker, at in rows
+        ]
+
+    async def held(self) -> list[tuple[Task, str, str | None]]:
+        """Return the tasks in the hands of outside workers, each with worker and contributor."""
+        return [(task_from(row[:-2]), *row[-2:]) for row in await self._all(SELECT_HELD)]
+
+    async def state_under(self, task: int, attempt: int, token: int) -> State | None:
+        """Return where *task* is, if it was leased last in this *attempt* under this *token*."""
+        row = await self._one("SELECT state FROM task WHERE id = ? AND attempt = ? AND token = ?", task, attempt, token)
+        return State(row[0]) if row else None
+
+    async def numbers_of(self, jobs: list[int]) -> dict[int, int]:
+        """Return the numbers of *jobs* within their projects."""
+        if not jobs:
+            return {}
+        return dict(
+            await self._all("SELECT id, number FROM job WHERE id IN (SELECT value FROM json_each(?))", json.dumps(jobs))
+        )
+
+    async def ended_badly(self, project: str, *, stage: str | None, cancelled: bool, after: int) -> list[int]:
+        """Return a page of failed jobs of *project* above *after*, those that failed at *stage*, the cancelled too."""
+        select = SELECT_ENDED_BADLY if cancelled else SELECT_FAILED_IDS
+        rows = await self._all(select, await self.project_id(project), after, stage, stage)
+        return [id for (id,) in rows]
+
     async def find_job(self, project: str, number: int) -> int:
         """Return the id of the job that has *number* in *project*; raises `NotFound`."""
         row = await self._one(
@@ -133,24 +276,14 @@ class ProjectReads(Reads):
         return int(row[0])
 
 
-def _status(rows: list[Any]) -> ProjectStatus:
-    """Return the project of *rows*, one for each counter."""
-    name, is_paused, jobs = rows[0][:3]
-    ends = {state: sum(row[7] for row in rows if row[6] == state) for state in State}
-    open = sum(n for state, n in ends.items() if not state.is_final)
-    failed, cancelled = ends[State.FAILED], ends[State.CANCELLED]
-    stages: dict[str, StageStatus] = {}
-    for _, _, _, stage, position, tags, state, n in rows:
-        if position >= 0:
-            status = stages.setdefault(stage, StageStatus(name=stage, tags=tags or "", counts={}))
-            if n:
-                status.counts[State(state).name.lower()] = n
-    return ProjectStatus(
-        name=name, is_paused=bool(is_paused), stages=list(stages.values()), open=open,
-        succeeded=jobs - open - failed - cancelled, failed=failed, cancelled=cancelled,
-    )  # fmt: skip
+def _stage_status(row: Any) -> StageStatus:
+    name, tags, title, kind, shape, is_paused, counted = row
+    counts = {State(int(state)).name.lower(): n for state, n in json.loads(counted).items() if n}
+    return StageStatus(
+        name=name, tags=tags or "", counts=counts, title=title, kind=kind, shape=shape, is_paused=bool(is_paused)
+    )
 
 
 def _output(row: Any) -> StageOutput:
-    job, number, state, data = row
-    return StageOutput(job, number, State(state).name.lower(), data or b"")
+    job, number, state, data, stage, parent = row
+    return StageOutput(job, number, State(state).name.lower(), data or b"", stage, parent)

@@ -1,4 +1,4 @@
-"""Operations on projects: declare their stages, let them run, bring in jobs."""
+"""Operations on projects: declare their stages, hold them back, let them run."""
 
 from __future__ import annotations
 
@@ -8,72 +8,87 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import NotFound, ProjectInUse
-from ..events import Kind
 from ..jobs import JobState, Project, Stage, State
-from ..verbs import AddedJobs, ItemsSubmission, ProjectSpec, StageSpec
+from ..verbs import ProjectSpec, StageSpec
+from .gathering import count_down
+from .handing import Consequences
 from .ledger import Ledger
-from .names import Names
-from .submitting import micros
+from .names import FUNCTIONS, Names
 
-FUNCTIONS = 1  #: the built-in project: it has neither stages of its own nor a pause
 STAGES = """
-SELECT stage.id, stage.name, stage.need, need.tags, function.digest, stage.priority, stage.retries, stage.timeout
+SELECT stage.id, stage.name, stage.need, need.tags, function.digest, stage.priority, stage.retries,
+    stage.crash_retries, stage.timeout, stage.title, stage.kind, stage.shape, stage.lease_seconds, stage.back_off,
+    stage.back_off_limit, stage.votes, stage.generations, stage.credit, stage.on_failed_part, stage.is_paused
 FROM stage
 JOIN need ON need.id = stage.need
-JOIN function ON function.id = stage.function
+LEFT JOIN function ON function.id = stage.function
 WHERE stage.project = ? AND stage.position >= 0
 ORDER BY stage.position
 """
 COUNT_OPEN = f"""
-SELECT coalesce(sum(counter.n), 0)
-FROM stage
-JOIN counter ON counter.stage = stage.id
-WHERE stage.project = ? AND counter.state < {State.SUCCEEDED:d}
+SELECT coalesce(sum(n), 0)
+FROM job_counter
+WHERE project = ? AND state = {JobState.OPEN:d}
 """
-CHANGE_STAGE = """
+OPTIONS = (
+    "function", "need", "priority", "retries", "crash_retries", "timeout", "title", "kind", "shape", "lease_seconds",
+    "back_off", "back_off_limit", "votes", "generations", "credit", "on_failed_part",
+)  # fmt: skip
+PLACES = ", ".join("?" * len(OPTIONS))
+CHANGE_STAGE = f"""
 UPDATE stage
-SET function = ?, need = ?, priority = ?, retries = ?, timeout = ?
-WHERE id = ? AND (function, need, priority, retries, timeout) IS NOT (?, ?, ?, ?, ?)
+SET ({", ".join(OPTIONS)}) = ({PLACES})
+WHERE id = ? AND ({", ".join(OPTIONS)}) IS NOT ({PLACES})
 """
 PLACE_STAGE = """
-INSERT INTO stage (project, position, name)
-VALUES (?, ?, ?)
+INSERT INTO stage (project, position, name, is_paused)
+VALUES (?, ?, ?, ?)
 ON CONFLICT (project, name) DO UPDATE SET position = excluded.position
 RETURNING id
 """
 # A statement for each state, so that each finds its partial index.
-CHANGE_QUEUED, CHANGE_WAITING = (
+CHANGE_WAITING = tuple(
     f"""
 UPDATE task
-SET function = stage.function, need = stage.need, retries = stage.retries, timeout = stage.timeout
-FROM stage
-WHERE stage.id = ? AND task.stage = stage.id AND task.state = {state:d}
+SET function = stage.function, need = stage.need, retries = stage.retries, crash_retries = stage.crash_retries,
+    timeout = stage.timeout, priority = job.priority + stage.priority
+FROM stage, job
+WHERE stage.id = ? AND job.id = task.job AND task.stage = stage.id AND {which}
 """
-    for state in (State.QUEUED, State.WAITING)
+    for which in (
+        f"task.state = {State.QUEUED:d} AND task.flags = 0",
+        f"task.state = {State.QUEUED:d} AND task.flags > 0",
+        f"task.state = {State.WAITING:d}",
+        f"task.state = {State.BLOCKED:d}",
+    )
 )
-COUNT_QUEUED = f"""
-SELECT task.stage, task.need, need.tags, task.priority, count(*)
+COUNT_PARTS = f"""
+UPDATE gather
+SET left = (
+    SELECT count(*)
+    FROM job
+    WHERE job.gather = gather.source
+        AND (job.state = {JobState.OPEN:d} OR (job.state <> {JobState.SUCCEEDED:d} AND NOT ?))
+)
+WHERE task IN (SELECT id FROM task WHERE stage = ? AND state = {State.BLOCKED:d})
+RETURNING task
+"""
+COUNT_QUEUED = tuple(
+    f"""
+SELECT task.stage, task.need, need.tags, task.submitter, task.priority, {is_flagged}, count(*)
 FROM task
 JOIN need ON need.id = task.need
-WHERE task.stage = ? AND task.state = {State.QUEUED:d}
-GROUP BY task.need, task.priority
+WHERE task.stage = ? AND task.state = {State.QUEUED:d} AND task.flags {flags}
+GROUP BY task.need, task.submitter, task.priority
 """
-INSERT_JOB = """
-INSERT INTO job (id, project, number, state, submitter, created)
-VALUES (?, ?, ?, ?, ?, ?)
-"""
-INSERT_TASK = """
-INSERT INTO task (id, job, stage, state, need, priority, function, retries, timeout)
-SELECT ?, ?, id, ?, need, priority, function, retries, timeout
-FROM stage
-WHERE id = ?
-"""
+    for is_flagged, flags in ((0, "= 0"), (1, "> 0"))
+)
 
 
 def project_in(connection: sqlite3.Connection, name: str) -> Project | None:
     """Return the project called *name* as it stands in the file; the built-in one is none."""
     row = connection.execute(
-        "SELECT id, is_paused FROM project WHERE name = ? AND id <> ?", (name, FUNCTIONS)
+        "SELECT id, is_paused FROM project WHERE name = ? AND id <> ? AND is_deleted = 0", (name, FUNCTIONS)
     ).fetchone()
     if row is None:
         return None
@@ -83,10 +98,13 @@ def project_in(connection: sqlite3.Connection, name: str) -> Project | None:
 
 def stage_from(row: Sequence[Any]) -> Stage:
     """Return the stage of one row of `STAGES`."""
-    id, name, need, tags, function, priority, retries, timeout = row
+    id, name, need, tags, function, priority, retries, crash_retries, timeout, title, kind, shape = row[:12]
+    lease_seconds, back_off, back_off_limit, votes, generations, credit, on_failed_part, is_paused = row[12:]
     return Stage(
-        id=id, name=name, need=need, tags=tags, function=function, priority=priority, retries=retries,
-        timeout=None if timeout is None else timeout / 1_000_000,
+        id=id, name=name, need=need, tags=tags, function=function or b"", priority=priority, retries=retries,
+        crash_retries=crash_retries, timeout=None if timeout is None else timeout / 1_000_000, title=title, kind=kind,
+        shape=shape, lease_seconds=lease_seconds, back_off=back_off, back_off_limit=back_off_limit, votes=votes,
+        generations=generations, credit=credit, on_failed_part=on_failed_part, is_paused=bool(is_paused),
     )  # fmt: skip
 
 
@@ -96,7 +114,8 @@ class Declared:
 
     project: Project
     changed: set[int]  #: ids of stages
-    queued: list[tuple[int, int, str, int, int]]  #: (stage, need, tags, priority, number of tasks) there
+    #: What waits there: (stage, need, tags, submitter, priority, whether flagged, number of tasks).
+    queued: list[tuple[int, int, str, int, int, int, int]]
 
 
 @dataclass(slots=True)
@@ -121,29 +140,47 @@ class DeclareProject:
                 "INSERT INTO project (name, created, is_paused) VALUES (?, ?, TRUE)", (self.spec.name, self.at)
             ).lastrowid
             assert id is not None
+            connection.executemany(
+                "INSERT INTO job_counter (project, state, n) VALUES (?, ?, 0)", [(id, int(state)) for state in JobState]
+            )
         else:
             id = project.id
-        before = [] if project is None else [stage.name for stage in project.stages]
-        if before != [spec.name for spec in self.spec.stages]:
+        before = [] if project is None else [(stage.name, stage.kind, stage.shape) for stage in project.stages]
+        if before != [(spec.name, spec.kind, spec.shape) for spec in self.spec.stages]:
             (open,) = connection.execute(COUNT_OPEN, (id,)).fetchone()
             if open:
-                return ProjectInUse(self.spec.name, ", ".join(before), open)
+                return ProjectInUse(self.spec.name, ", ".join(name for name, *_ in before), open)
             self._place(connection, id)
         changed = self._change(connection, names, id)
-        queued = [tuple(row) for stage in changed for row in connection.execute(COUNT_QUEUED, (stage,))]
         declared = project_in(connection, self.spec.name)
         assert declared is not None
+        self._count_anew(connection, names, [] if project is None else project.stages, declared.stages)
+        queued = [
+            tuple(row) for stage in changed for count in COUNT_QUEUED for row in connection.execute(count, (stage,))
+        ]
         return Declared(declared, changed, queued)
 
     def _place(self, connection: sqlite3.Connection, project: int) -> None:
         """Give the declared stages their places; the others keep their rows below zero."""
         connection.execute("UPDATE stage SET position = -id WHERE project = ?", (project,))
         for position, spec in enumerate(self.spec.stages):
-            (stage,) = connection.execute(PLACE_STAGE, (project, position, spec.name)).fetchone()
+            (stage,) = connection.execute(PLACE_STAGE, (project, position, spec.name, spec.is_paused)).fetchone()
             connection.executemany(
                 "INSERT OR IGNORE INTO counter (stage, state, n) VALUES (?, ?, 0)",
                 [(stage, int(state)) for state in State],
             )
+
+    def _count_anew(
+        self, connection: sqlite3.Connection, names: Names, before: Sequence[Stage], after: Sequence[Stage]
+    ) -> None:  # fmt: skip
+        """Count what blocked gathers wait for again where another is said of failed parts than *before*."""
+        said = {stage.id: stage.on_failed_part for stage in before}
+        ledger = Ledger(connection, names, self.at)
+        for stage in after:
+            if said.get(stage.id, stage.on_failed_part) != stage.on_failed_part:
+                for (gather,) in connection.execute(COUNT_PARTS, (stage.on_failed_part == "skip", stage.id)).fetchall():
+                    count_down(connection, ledger, gather, 0, Consequences())
+        ledger.write()
 
     def _change(self, connection: sqlite3.Connection, names: Names, project: int) -> set[int]:
         """Bring the stages and what waits at them up to date; return the ids of those that changed."""
@@ -154,89 +191,47 @@ class DeclareProject:
             ).fetchone()
             if connection.execute(CHANGE_STAGE, _changes(connection, names, stage, spec)).rowcount:
                 changed.add(stage)
-                connection.execute(CHANGE_QUEUED, (stage,))
-                connection.execute(CHANGE_WAITING, (stage,))
+                for statement in CHANGE_WAITING:
+                    connection.execute(statement, (stage,))
         return changed
 
 
 def _changes(connection: sqlite3.Connection, names: Names, stage: int, spec: StageSpec) -> tuple[object, ...]:
     """Return the parameters of `CHANGE_STAGE`."""
-    options = spec.options
-    function, need = names.function(connection, spec.function), names.need(connection, options.tags)
-    values = (function, need, options.priority, options.retries, micros(options))
+    function = None if spec.function is None else names.function(connection, spec.function)
+    timeout = None if spec.timeout is None else int(spec.timeout * 1_000_000)
+    values = (
+        function, names.need(connection, spec.tags), spec.priority, spec.retries, spec.crash_retries, timeout,
+        spec.title, spec.kind, spec.shape, float(spec.lease_seconds), float(spec.back_off), float(spec.back_off_limit),
+        spec.votes_needed, spec.generations, spec.credit, spec.on_failed_part,
+    )  # fmt: skip
     return (*values, stage, *values)
 
 
 @dataclass(slots=True)
-class RunProject:
-    """Let the tasks of a project be handed out; the result is the `Project`, or `NotFound`."""
+class HoldProject:
+    """Pause a project or one stage of it, or let it run; the result is the `Project`, or `NotFound`."""
 
     rank: ClassVar[int] = 1
     name: str
+    stage: str | None
+    is_paused: bool
 
     @classmethod
-    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[RunProject]) -> list[Any]:
-        connection.executemany(
-            "UPDATE project SET is_paused = FALSE WHERE name = ?", [(operation.name,) for operation in operations]
-        )
-        return [
-            project_in(connection, operation.name) or NotFound("project", operation.name) for operation in operations
-        ]
+    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[HoldProject]) -> list[Any]:
+        return [operation._hold(connection) for operation in operations]
 
-
-@dataclass(slots=True)
-class AddProjectJobs:
-    """Store a job for each of *values* at a project's first stage.
-
-    The result is `AddedJobs` and whether they are new, not those of a repeated request; or `NotFound`.
-    """
-
-    rank: ClassVar[int] = 1
-    submission: ItemsSubmission
-    values: list[bytes]
-    at: int
-
-    @classmethod
-    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[AddProjectJobs]) -> list[Any]:
-        return [operation._add(connection, names) for operation in operations]
-
-    def _add(self, connection: sqlite3.Connection, names: Names) -> tuple[AddedJobs, bool] | NotFound:
-        submission, count = self.submission, len(self.values)
-        project = project_in(connection, submission.project)
+    def _hold(self, connection: sqlite3.Connection) -> Project | NotFound:
+        project = project_in(connection, self.name)
         if project is None:
-            return NotFound("project", submission.project)
-        known = self._known(connection)
-        if known is not None:
-            return known, False
-        first, number = names.reserve_jobs(connection, project.id, count)
-        if not count:
-            return AddedJobs(first, number, 0), True
-        names.save_numbers(connection, project.id)
-        stage = project.stages[0].id
-        connection.executemany(
-            INSERT_JOB,
-            (
-                (first + n, project.id, number + n, JobState.OPEN, submission.submitter, self.at)
-                for n in range(count)
-            ),
-        )  # fmt: skip
-        # The first task of a job has the job's own id: one lookup less on the way.
-        connection.executemany(INSERT_TASK, ((id, id, State.QUEUED, stage) for id in range(first, first + count)))
-        connection.executemany("INSERT INTO payload (task, input) VALUES (?, ?)", enumerate(self.values, first))
-        if submission.request is not None:
-            connection.execute(
-                "INSERT INTO request (id, at, job) VALUES (?, ?, ?)", (submission.request, self.at, first)
-            )
-        ledger = Ledger(connection, names, self.at)
-        ledger.event(Kind.JOB_SUBMITTED, job=first, units=count)
-        ledger.count(stage, before=None, after=State.QUEUED, n=count)
-        ledger.write()
-        return AddedJobs(first, number, count), True
-
-    def _known(self, connection: sqlite3.Connection) -> AddedJobs | None:
-        """Return what an earlier submission with this request id added."""
-        row = connection.execute(
-            "SELECT job.id, job.number FROM request JOIN job ON job.id = request.job WHERE request.id = ?",
-            (self.submission.request,),
-        ).fetchone()
-        return AddedJobs(row[0], row[1], len(self.values)) if row else None
+            return NotFound("project", self.name)
+        if self.stage is None:
+            connection.execute("UPDATE project SET is_paused = ? WHERE id = ?", (self.is_paused, project.id))
+        elif connection.execute(
+            "UPDATE stage SET is_paused = ? WHERE project = ? AND name = ? AND position >= 0",
+            (self.is_paused, project.id, self.stage),
+        ).rowcount == 0:  # fmt: skip
+            return NotFound("stage", f"{self.stage!r} of project {self.name!r}")
+        held = project_in(connection, self.name)
+        assert held is not None
+        return held

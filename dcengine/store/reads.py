@@ -6,30 +6,29 @@ One only: a second busy reader takes more of the interpreter from the writer tha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiosqlite
 
 from ..codec import unpack, unpack_failure
 from ..errors import NotFound
 from ..jobs import BatchInfo, JobState, State, Task
-from ..verbs import BatchStatus, FailedItem, Function, JobResult, JobStatus, LeaderboardRow, Line, Progress, Report
-from .moving import SELECT_TASK, task_from
+from ..verbs import BatchStatus, FailedItem, Function, JobStatus, Line, Progress, Report
+from .leasing import SELECT_TASK, task_from
+from .names import CURRENT_TASK
 
 PAGE_ROWS, PAGE_BYTES = 256, 16 << 20  #: of reports in one answer
 
-# A job has a task for each stage it has reached; the one with the highest id is where it is.
-CURRENT_TASK = "(SELECT max(latest.id) FROM task AS latest WHERE latest.job = job.id)"
 SELECT_JOB = f"""
 SELECT job.id, project.name, job.number, function.name, job.state, task.state, job.batch, task.attempt, task.errors,
     need.tags, task.priority, task.worker, job.created, job.finished, progress.done, progress.total, progress.text,
-    CASE WHEN job.state = 2 THEN payload.output END, stage.name
+    CASE WHEN job.state = 2 THEN payload.output END, stage.name, task.generation, task.flags, job.parent
 FROM job
-JOIN project ON project.id = job.project
+JOIN project ON project.id = job.project AND project.is_deleted = 0
 JOIN task ON task.id = {CURRENT_TASK}
 JOIN need ON need.id = task.need
 JOIN payload ON payload.task = task.id
-LEFT JOIN stage ON stage.id = task.stage AND stage.function IS NOT NULL
+LEFT JOIN stage ON stage.id = task.stage AND stage.project <> 1
 LEFT JOIN function ON function.id = task.function
 LEFT JOIN progress ON progress.job = job.id
 """
@@ -44,19 +43,34 @@ JOIN need ON need.id = batch.need
 """
 SELECT_BATCH_INFO = """
 SELECT batch.stage, batch.need, need.tags, batch.first_job, batch.count, batch.priority, batch.retries,
-    batch.timeout, function.digest, function.name
+    batch.timeout, function.digest, function.name, coalesce(batch.submitter, 0), batch.not_before
 FROM batch
 JOIN need ON need.id = batch.need
 JOIN function ON function.id = batch.function
 WHERE batch.id = ?
 """
-SELECT_QUEUED = f"""
-SELECT task.stage, task.need, need.tags, task.priority, count(*)
+# Where several states are asked for, each has a part of its own, so that each finds its partial index.
+SELECT_QUEUED = " UNION ALL ".join(
+    f"""
+SELECT task.stage, task.need, need.tags, task.submitter, task.priority, {is_flagged}, count(*)
 FROM task
 JOIN need ON need.id = task.need
-WHERE task.state = {State.QUEUED:d}
-GROUP BY task.stage, task.need, task.priority
+WHERE task.state = {State.QUEUED:d} AND task.flags {flags}
+GROUP BY task.stage, task.need, task.submitter, task.priority
 """
+    for is_flagged, flags in ((0, "= 0"), (1, "> 0"))
+)
+SELECT_OPEN_JOBS = " UNION ALL ".join(
+    f"SELECT job FROM task WHERE batch IS NULL AND state = {state:d} {more}"
+    " AND stage NOT IN (SELECT stage.id FROM stage JOIN project ON project.id = stage.project WHERE is_deleted <> 0)"
+    for state, more in (
+        (State.QUEUED, "AND flags = 0"),
+        (State.QUEUED, "AND flags > 0"),
+        (State.WAITING, "AND not_before >= 0"),
+        (State.BLOCKED, ""),
+        (State.LEASED, ""),
+    )
+)
 # Every failed item has a row of its own: `job_failed` finds them, and no report that succeeded is read.
 SELECT_FAILURES = f"""
 SELECT chunk.first, job.id, chunk.data
@@ -67,14 +81,34 @@ WHERE batch.id = ?
 ORDER BY job.id
 LIMIT ?
 """
-SELECT_LEADERBOARD = """
-SELECT contributor.nickname, standing.units
-FROM standing
-JOIN contributor ON contributor.id = standing.contributor
-JOIN project ON project.id = standing.project
-WHERE project.name = ?
-ORDER BY standing.units DESC, contributor.nickname
+AHEAD_LIMIT = 10_000  #: tasks that are counted to say how many are before another
+SELECT_AHEAD = f"""
+SELECT count(*)
+FROM (
+    SELECT 1
+    FROM task
+    WHERE stage = ? AND need = ? AND submitter = ? AND state = {State.QUEUED:d} AND flags = 0
+        AND (priority > ? OR priority = ? AND id < ?)
+    LIMIT {AHEAD_LIMIT}
+)
 """
+
+
+SELECT_END = f"""
+SELECT job.state, payload.output
+FROM job
+JOIN project ON project.id = job.project AND project.is_deleted = 0
+JOIN payload ON payload.task = {CURRENT_TASK}
+WHERE job.id = ?
+"""
+
+
+class StoredEnd(NamedTuple):
+    """How a job ended, as it is stored."""
+
+    state: str  #: succeeded, failed, cancelled
+    data: bytes | None  #: None once it has expired
+    place: int | None = None  #: within the frame of values that *data* is, for an item of a batch
 
 
 class Reads:
@@ -106,17 +140,7 @@ class Reads:
     async def job(self, id: int) -> JobStatus:
         """Return job *id*, an item of a batch without rows of its own included; raises `NotFound`."""
         row = await self._one(f"{SELECT_JOB} WHERE job.id = ?", id)
-        return _job_status(row) if row else await self._item(id)
-
-    async def jobs(self, *, state: str | None, before: int | None, limit: int) -> list[JobStatus]:
-        """Return jobs with rows of their own, newest first."""
-        conditions, parameters = ["job.batch IS NULL", "job.id < ?"], [before or 1 << 62]
-        if state is not None:
-            conditions.append(f"job.state = {JobState[state.upper()]:d}")
-        rows = await self._all(
-            f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY job.id DESC LIMIT ?", *parameters, limit
-        )
-        return [_job_status(row) for row in rows]
+        return job_status(row) if row else await self._item(id)
 
     async def _item(self, id: int) -> JobStatus:
         batch = await self._batch_of(id)
@@ -148,22 +172,20 @@ class Reads:
         )
         return row if row and index < row[0] + row[1] else None
 
-    async def result(self, id: int) -> JobResult | None:
+    async def end(self, id: int) -> StoredEnd | None:
         """Return the end of job *id*, None while it is open; raises `NotFound`."""
-        row = await self._one(
-            f"SELECT job.state, payload.output FROM job JOIN payload ON payload.task = {CURRENT_TASK} WHERE job.id = ?",
-            id,
-        )
+        row = await self._one(SELECT_END, id)
         if row is not None:
-            state = JobState(row[0])
-            return None if state is JobState.OPEN else JobResult(state.text, row[1] or b"")
+            return None if row[0] == JobState.OPEN else StoredEnd(JobState(row[0]).text, row[1])
         batch = await self._batch_of(id)
         (first_job,) = await self._one("SELECT first_job FROM batch WHERE id = ?", batch)
         chunk = await self._chunk_of(batch, id - first_job)
         if chunk is None:
             return None
         first, _, state, _, _, data = chunk
-        return JobResult(State(state).name.lower(), unpack(data)[id - first_job - first] if data else b"")
+        if not data:  # cancelled items never had any
+            return StoredEnd(State(state).name.lower(), b"" if state == State.CANCELLED else None)
+        return StoredEnd(State(state).name.lower(), data, id - first_job - first)
 
     async def output(self, id: int) -> str:
         """Return what job *id* printed, on either stream."""
@@ -193,7 +215,7 @@ class Reads:
 
     async def task(self, job: int) -> Task | None:
         """Return the current task of *job*, None for an item of a batch without a row of its own."""
-        row = await self._one(f"{SELECT_TASK} WHERE task.job = ? ORDER BY task.id DESC LIMIT 1", job)
+        row = await self._one(f"{SELECT_TASK} JOIN job ON job.id = ? WHERE task.id = {CURRENT_TASK}", job)
         return task_from(row) if row else None
 
     async def tasks(self, state: State, *, batch: int | None = None) -> list[Task]:
@@ -202,8 +224,8 @@ class Reads:
         rows = await (self._all(sql) if batch is None else self._all(f"{sql} AND task.batch = ?", batch))
         return [task_from(row) for row in rows]
 
-    async def queued(self) -> list[tuple[int, int, str, int, int]]:
-        """Return what is queued as (stage, need, tags, priority, number of tasks)."""
+    async def queued(self) -> list[tuple[int, int, str, int, int, int, int]]:
+        """Return what is queued as (stage, need, tags, submitter, priority, whether flagged, number of tasks)."""
         return [tuple(row) for row in await self._all(SELECT_QUEUED)]
 
     async def need(self, expression: str) -> int:
@@ -218,24 +240,22 @@ class Reads:
         return str(expression)
 
     async def ahead_of(self, task: Task) -> int:
-        """Return how many queued tasks of the same need run before *task*."""
-        (n,) = await self._one(
-            f"SELECT count(*) FROM task AS other JOIN task AS mine ON mine.id = ?"
-            f" WHERE other.stage = mine.stage AND other.need = mine.need AND other.state = {State.QUEUED:d}"
-            " AND (other.priority > mine.priority OR other.priority = mine.priority AND other.id < mine.id)",
-            task.id,
-        )
+        """Return how many queued tasks of the same need and submitter run before *task*; it stops at `AHEAD_LIMIT`."""
+        need = await self.need(task.tags)
+        (n,) = await self._one(SELECT_AHEAD, task.stage, need, task.submitter, task.priority, task.priority, task.id)
         return int(n)
 
     async def not_before(self, job: int) -> int | None:
         """Return when *job* may run again, None if it need not wait."""
-        row = await self._one("SELECT not_before FROM task WHERE job = ? ORDER BY id DESC LIMIT 1", job)
+        row = await self._one(
+            f"SELECT task.not_before FROM job JOIN task ON task.id = {CURRENT_TASK} WHERE job.id = ?", job
+        )  # fmt: skip
         return None if row is None else row[0]
 
     async def open_jobs(self, *, limit: int = 1000) -> list[int]:
         """Return ids of open jobs that belong to no batch, oldest first."""
-        rows = await self._all("SELECT id FROM job WHERE state = 0 AND batch IS NULL ORDER BY id LIMIT ?", limit)
-        return [id for (id,) in rows]
+        rows = await self._all(f"{SELECT_OPEN_JOBS} LIMIT ?", limit)
+        return sorted(id for (id,) in rows)
 
     # ---- batches ---------------------------------------------------------------------------
 
@@ -259,10 +279,11 @@ class Reads:
     async def batch_info(self, id: int) -> BatchInfo:
         """Return what does not change about batch *id*."""
         row = await self._one(SELECT_BATCH_INFO, id)
-        (stage, need, expression, first_job, count, priority, retries, timeout, function, name) = row
+        (stage, need, expression, first_job, count, priority, retries, timeout, function, name) = row[:10]
         return BatchInfo(
             id=id, stage=stage, need=need, tags=expression, first_job=first_job, count=count, priority=priority,
             retries=retries, timeout=None if timeout is None else timeout / 1e6, function=function, name=name,
+            submitter=row[10], not_before=None if row[11] is None else row[11] / 1e6,
         )  # fmt: skip
 
     async def ended_runs(self, batch: int) -> list[tuple[int, int]]:
@@ -320,18 +341,15 @@ class Reads:
             raise NotFound("function", digest.hex())
         return Function(*row)
 
+    async def store_id(self) -> str:
+        """Return what tells this file from all others."""
+        (id,) = await self._one("SELECT value FROM meta WHERE key = 'id'")
+        return str(id)
+
     async def counts(self) -> dict[str, int]:
         """Return how many tasks, items of batches included, are in each state."""
-        rows = await self._all("SELECT state, sum(n) FROM counter GROUP BY state")
+        rows = await self._all("SELECT state, sum(n) FROM counter GROUP BY state")  # a handful of rows for each stage
         return {State(state).name.lower(): n for state, n in rows}
-
-    async def leaderboard(self, project: str) -> list[LeaderboardRow]:
-        """Return the contributors of *project*, most credit first; raises `NotFound`."""
-        if await self._one("SELECT 1 FROM project WHERE name = ?", project) is None:
-            raise NotFound("project", project)
-        rows = await self._all(SELECT_LEADERBOARD, project)
-        total = sum(units for _, units in rows) or 1
-        return [LeaderboardRow(nickname, units, units / total) for nickname, units in rows]
 
 
 def _page_end(sizes: list[Any], after: int) -> int:
@@ -344,13 +362,14 @@ def _page_end(sizes: list[Any], after: int) -> int:
     return until
 
 
-def _job_status(row: Any) -> JobStatus:
+def job_status(row: Any) -> JobStatus:
     (id, project, number, name, state, task_state, batch, attempt, errors, tags, priority, worker) = row[:12]
-    created, finished, done, total, text, failure, stage = row[12:]
+    created, finished, done, total, text, failure, stage, generation, flags, parent = row[12:]
     return JobStatus(
         id=id, project=project, number=number, name=name or "", state=JobState(state).text,
         task_state=State(task_state).name.lower(), batch=batch, attempt=attempt, errors=errors,
-        stage=stage or "", tags=tags, priority=priority, worker=worker, created=created / 1e6,
+        stage=stage or "", generation=generation, flags=flags, parent=parent, tags=tags, priority=priority,
+        worker=worker, created=created / 1e6,
         finished=None if finished is None else finished / 1e6,
         progress=None if done is None else Progress(done, total, text),
         reason=unpack_failure(failure).sentence if failure else None,

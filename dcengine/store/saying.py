@@ -45,3 +45,22 @@ class SaveProgress:
             newest.update(operation.progress)
         connection.executemany(SAVE_PROGRESS, [(job, p.done, p.total, p.text) for job, p in newest.items()])
         return [True] * len(operations)
+
+
+@dataclass(slots=True)
+class NoteBlob:
+    """Write down that a value lies outside the file, so that it can be removed once nothing refers to it."""
+
+    rank: ClassVar[int] = 1
+    digest: bytes
+    size: int
+    at: int
+
+    @classmethod
+    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[NoteBlob]) -> list[Any]:
+        connection.executemany(
+            "INSERT INTO blob (digest, size, created) VALUES (?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET created = excluded.created",
+            [(each.digest, each.size, each.at) for each in operations],
+        )
+        return [True] * len(operations)

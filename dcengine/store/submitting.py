@@ -12,21 +12,25 @@ from ..jobs import JobState, State
 from ..verbs import BatchSubmission, Options, Submission
 from .ledger import Ledger
 from .names import Names
+from .rows import execute_rows
 
 INSERT_JOB = """
-INSERT INTO job (id, project, number, state, function, key, submitter, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-"""
-INSERT_TASK = """
-INSERT INTO task (id, job, stage, state, need, priority, function, retries, timeout, crash_retries)
+INSERT INTO job (id, project, number, state, function, key, submitter, created, priority, keep)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+INSERT_TASK = """
+INSERT INTO task (
+    id, job, stage, state, not_before, need, priority, function, submitter, retries, timeout, crash_retries
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+INSERT_PAYLOAD = "INSERT INTO payload (task, input) VALUES (?, ?)"
 INSERT_BATCH = """
 INSERT INTO batch (
     stage, function, need, first_job, first_number, count, priority, retries, timeout, submitter,
-    created, state, finished
+    not_before, keep, created, state, finished
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -38,6 +42,8 @@ class Added:
     number: int  #: the job's number within its project; the first job id of a batch
     need: int
     is_new: bool  #: False when its key or its request id had been seen before
+    submitter: int = 0
+    is_waiting: bool = False  #: not before its time
 
 
 @dataclass(slots=True)
@@ -61,8 +67,9 @@ class AddJob:
             known = operation.known(connection) or keys.get(place)
             if known is None:
                 added = rows.add(operation, connection, names)
-                ledger.event(Kind.JOB_SUBMITTED, job=added.id)
-                ledger.count(operation.stage, before=None, after=State.QUEUED)
+                state = State.WAITING if added.is_waiting else State.QUEUED
+                ledger.event(Kind.JOB_SUBMITTED, job=added.id, task=added.id, stage=operation.stage, state=state)
+                ledger.count(operation.stage, before=None, after=state)
                 if operation.submission.key is not None:
                     keys[place] = replace(added, is_new=False)
             results.append(known or added)
@@ -96,24 +103,32 @@ class _NewRows:
         submission, options, at = operation.submission, operation.submission.options, operation.at
         function = names.function(connection, submission.function)
         need = names.need(connection, options.tags)
+        submitter = names.submitter(connection, submission.submitter)
+        due = due_after(options, at)
+        state = int(State.QUEUED if due is None else State.WAITING)
         id, number = names.reserve_jobs(connection, operation.project, 1)
         self._projects.add(operation.project)
         self._jobs.append(
-            (id, operation.project, number, JobState.OPEN, function, submission.key, submission.submitter, at)
-        )
+            (
+                id, operation.project, number, int(JobState.OPEN), function, submission.key, submitter, at,
+                options.priority, micros(options.keep),
+            )
+        )  # fmt: skip
         # The first task of a job has the job's own id: one lookup less on the way.
-        limits = (options.retries, micros(options), options.crash_retries)
-        self._tasks.append((id, id, operation.stage, State.QUEUED, need, options.priority, function, *limits))
+        limits = (options.retries, micros(options.timeout), options.crash_retries)
+        self._tasks.append(
+            (id, id, operation.stage, state, due, need, options.priority, function, submitter, *limits)
+        )  # fmt: skip
         self._payloads.append((id, submission.input))
         if submission.request is not None:
             connection.execute("INSERT INTO request (id, at, job) VALUES (?, ?, ?)", (submission.request, at, id))
-        return Added(id, number, need, True)
+        return Added(id, number, need, True, submitter, due is not None)
 
     def write(self, connection: sqlite3.Connection, names: Names) -> None:
         """Write them all."""
-        connection.executemany(INSERT_JOB, self._jobs)
-        connection.executemany(INSERT_TASK, self._tasks)
-        connection.executemany("INSERT INTO payload (task, input) VALUES (?, ?)", self._payloads)
+        execute_rows(connection, INSERT_JOB, self._jobs)
+        execute_rows(connection, INSERT_TASK, self._tasks)
+        execute_rows(connection, INSERT_PAYLOAD, self._payloads)
         for project in self._projects:
             names.save_numbers(connection, project)
 
@@ -141,6 +156,7 @@ class AddBatch:
         options = submission.options
         function = names.function(connection, submission.function)
         need = names.need(connection, options.tags)
+        submitter = names.submitter(connection, submission.submitter)
         # An empty one takes an id too: every batch has a range of its own.
         first_job, first_number = names.reserve_jobs(connection, self.project, max(1, submission.count))
         names.save_numbers(connection, self.project)
@@ -156,8 +172,10 @@ class AddBatch:
                 submission.count,
                 options.priority,
                 options.retries,
-                micros(options),
-                submission.submitter,
+                micros(options.timeout),
+                submitter,
+                due_after(options, self.at),
+                micros(options.keep),
                 self.at,
                 *end,
             ),
@@ -169,10 +187,12 @@ class AddBatch:
                 "INSERT INTO request (id, at, batch) VALUES (?, ?, ?)", (submission.request, self.at, batch)
             )
         ledger = Ledger(connection, names, self.at)
-        ledger.event(Kind.BATCH_SUBMITTED, batch=batch, units=submission.count)
+        ledger.event(
+            Kind.BATCH_SUBMITTED, batch=batch, stage=self.stage, state=State.QUEUED, units=submission.count
+        )  # fmt: skip
         ledger.count(self.stage, before=None, after=State.QUEUED, n=submission.count)
         ledger.write()
-        return Added(batch, first_job, need, True)
+        return Added(batch, first_job, need, True, submitter)
 
     def _known(self, connection: sqlite3.Connection) -> Added | None:
         if self.submission.request is None:
@@ -189,6 +209,12 @@ class AddBatch:
             first += count
 
 
-def micros(options: Options) -> int | None:
-    """Return the time-out as it is stored."""
-    return None if options.timeout is None else int(options.timeout * 1_000_000)
+def due_after(options: Options, at: int) -> int | None:
+    """Return when what is submitted now may run, None if that is now."""
+    due = micros(options.not_before)
+    return due if due is not None and due > at else None
+
+
+def micros(seconds: float | None) -> int | None:
+    """Return *seconds* as they are stored."""
+    return None if seconds is None else int(seconds * 1_000_000)

@@ -12,10 +12,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from ..errors import EngineBusy, EngineClosed, OwnershipLost, StoreBroken, StoreError
 from .names import Names
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 BATCH_LIMIT = 1000  #: operations in one transaction
 INBOX_LIMIT = 10_000  #: operations that may wait before new work is refused
 INBOX_BYTES = 64 << 20  #: bytes of payload that may wait before new work is refused
+
+T = TypeVar("T")
 
 
 class Operation(Protocol):
@@ -39,7 +42,14 @@ class Operation(Protocol):
         ...
 
 
-Waiting = tuple[Operation, "asyncio.Future[Any]", int]
+@dataclass(slots=True)
+class Maintenance:
+    """What is done alone, between two transactions."""
+
+    do: Callable[[sqlite3.Connection], Any]
+
+
+Waiting = tuple["Operation | Maintenance", "asyncio.Future[Any]", int]
 
 
 class Writer:
@@ -53,6 +63,9 @@ class Writer:
         self._waiting_bytes = 0
         self._broken: StoreError | None = None
         self._closed = False
+        self._next: Waiting | None = None  #: taken from the inbox, but to be done alone
+        self._is_maintaining = False
+        self._interrupting = threading.Lock()  #: held while that changes, so that nothing else is interrupted
         self._thread = threading.Thread(target=self._run, name="dcengine-store", daemon=True)
 
     async def start(self) -> None:
@@ -75,6 +88,19 @@ class Writer:
             raise EngineBusy(self._waiting)
         self._waiting += 1
         self._waiting_bytes += size
+        return self._hand_in(operation, size)
+
+    def maintain(self, do: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Have *do* called with the connection, outside of a transaction, after all that was handed in before.
+
+        Nothing else is written meanwhile. The future ends with what it returns.
+        """
+        if self._broken is not None or self._closed:
+            raise self._broken or EngineClosed(str(self._db))
+        self._waiting += 1
+        return self._hand_in(Maintenance(do), 0)
+
+    def _hand_in(self, operation: Operation | Maintenance, size: int) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._inbox.put((operation, future, size))
         return future
@@ -85,11 +111,14 @@ class Writer:
         return self._broken
 
     async def close(self) -> None:
-        """Write what waits, fold the log into the file, and end the thread."""
+        """Write what waits, fold the log into the file, and end the thread. Maintenance is broken off."""
         if not self._closed:
             self._closed = True
             self._inbox.put(None)
         while self._thread.is_alive():
+            with self._interrupting:
+                if self._is_maintaining:
+                    self._connection.interrupt()
             await asyncio.sleep(0.002)
 
     # ---- on the thread ---------------------------------------------------------------------
@@ -105,7 +134,7 @@ class Writer:
             return
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
         while batch := self._gather():
-            outcomes = self._commit([operation for operation, _, _ in batch])
+            outcomes = self._outcomes([operation for operation, _, _ in batch])
             try:
                 self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
             except RuntimeError:  # the loop is gone: nobody waits any more
@@ -113,27 +142,59 @@ class Writer:
         self._close_connection()
 
     def _gather(self) -> list[Waiting]:
-        """Wait for one operation and take all that came with it; an empty list means the end."""
-        first = self._inbox.get()
+        """Wait for one operation and take all that came with it; an empty list means the end.
+
+        What is done alone comes alone.
+        """
+        first, self._next = self._next or self._inbox.get(), None
         if first is None:
             return []
         batch = [first]
+        if isinstance(first[0], Maintenance):
+            return batch
         try:
             while len(batch) < BATCH_LIMIT:
                 another = self._inbox.get_nowait()
                 if another is None:
                     self._inbox.put(None)  # end after this batch
                     break
+                if isinstance(another[0], Maintenance):
+                    self._next = another
+                    break
                 batch.append(another)
         except Empty:
             pass
         return batch
 
+    def _outcomes(self, operations: Sequence[Operation | Maintenance]) -> list[Any]:
+        """Return a result or an exception for each of *operations*, which are durable then."""
+        if isinstance(operations[0], Maintenance):
+            return [self._maintain(operations[0])]
+        return self._commit(cast(list[Operation], operations))
+
+    def _maintain(self, maintenance: Maintenance) -> Any:
+        try:
+            if self._broken is not None or self._closed:
+                return self._broken or EngineClosed(str(self._db))
+            self._assert_epoch()
+            self._set_maintaining(True)
+            return maintenance.do(self._connection)
+        except Exception as error:
+            is_broken_off = self._closed and not self._connection.in_transaction
+            return EngineClosed(str(self._db)) if is_broken_off else self._failed(error)
+        finally:
+            self._set_maintaining(False)
+            self._names.forget()  # it may have removed rows that are remembered
+
+    def _set_maintaining(self, is_maintaining: bool) -> None:
+        with self._interrupting:
+            self._is_maintaining = is_maintaining
+
     def _commit(self, operations: list[Operation]) -> list[Any]:
         """Apply *operations* in one transaction; return a result or an exception for each."""
         if self._broken is not None:
             return [self._broken] * len(operations)
-        order = sorted(range(len(operations)), key=lambda n: (operations[n].rank, n))
+        order = sorted(range(len(operations)), key=lambda n: operations[n].rank)  # stable: alike ones stay in order
         outcomes: list[Any] = [None] * len(operations)
         try:
             self._connection.execute("BEGIN IMMEDIATE")

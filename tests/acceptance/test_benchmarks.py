@@ -12,12 +12,46 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 170.0
 KEYS = {
-    "store": ["percall_ratio_1", "percall_ratio_32", "percall_ratio_256", "onehop_ratio_32"],
+    "store": [
+        "ceiling_ratio_32",
+        "ceiling_ratio_256",
+        "percall_ratio_1",
+        "percall_ratio_32",
+        "percall_ratio_256",
+        "onehop_ratio_32",
+        "lease_1e6_over_1e4",
+        "import_jobs_per_s",
+        "import_peak_mib",
+        "counters_ms",
+        "page_ms",
+        "standing_ms",
+        "busy_reader_ratio",
+        "jobs_per_s",
+        "fair_share_ratio",
+    ],
     "functions": ["latency_vs_dask", "map10k_vs_dask", "ms10_over_ideal", "ms10_vs_dask"],
     "notebook": ["kernel_start_vs_stock", "rtt_vs_stock_kernel"],
     "imports": ["import_over_bare_ms", "bare_ms", "import_ms", "modules"],
 }
+WITHOUT_PEERS = """
+import json
+from benchmarks import peers
+peers.installed = lambda package: None
+peers.OURS = {}
+print(json.dumps(peers.run(quick=True)))
+"""
+QUICK_BACKLOG = """
+import json, tempfile
+from pathlib import Path
+from benchmarks import backlog, store
+del backlog.SIZES["1e6"]
+with tempfile.TemporaryDirectory() as folder:
+    files, imported = backlog.grow(Path(folder), quick=True)
+    ratio = store._worst_ratio(backlog.lease_ms(files), "1e7")
+    print(json.dumps({"files": [*files], "lease_1e7_over_1e4": ratio, **imported._asdict()}))
+"""
 WITHOUT_JOBLIB = """
 from benchmarks import functions
 functions.installed = lambda package: None
@@ -29,12 +63,13 @@ functions.main()
 def answer_of(*command: str) -> tuple[str, dict[str, Any]]:
     """Return what a benchmark prints, and the JSON object in its last line."""
     done = subprocess.run(
-        [sys.executable, *command, "--quick", "--json"], cwd=ROOT, capture_output=True, text=True, timeout=110
+        [sys.executable, *command, "--quick", "--json"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout, json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.timeout(PATIENCE + 10)
 @pytest.mark.parametrize("benchmark", KEYS)
 def test_a_benchmark_prints_a_table_and_an_object_with_its_keys(benchmark: str) -> None:
     text, answer = answer_of("-m", f"benchmarks.{benchmark}")
@@ -66,3 +101,20 @@ def test_a_peer_that_is_not_installed_is_left_out_with_a_note() -> None:
     assert answer["raw"]["joblib"] is None
     assert any("joblib is not installed" in note for note in answer["notes"])
     assert math.isfinite(answer["latency_vs_dask"])
+
+
+def test_a_quick_run_of_the_store_says_what_it_left_out() -> None:
+    _, answer = answer_of("-c", QUICK_BACKLOG)
+
+    assert list(answer["files"]) == ["1e4"]
+    assert answer["lease_1e7_over_1e4"] is None
+    assert answer["jobs"] == 10_000
+    assert 0 < answer["peak_mib"] < 300
+
+
+def test_a_peer_of_the_store_that_is_not_here_is_left_out_with_a_reason() -> None:
+    _, answer = answer_of("-c", WITHOUT_PEERS)
+
+    assert answer["peers"] == {}
+    assert set(answer["missing"]) == {"huey", "dbos", "procrastinate"}
+    assert all("not installed" in reason for reason in answer["missing"].values())

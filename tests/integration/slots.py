@@ -41,6 +41,13 @@ def unit(function: Callable[..., Any], *calls: tuple[Any, ...], **options: Any) 
     )
 
 
+def stage_unit(function: Callable[..., Any], *values: bytes, **options: Any) -> Unit:
+    """Return a unit as a stage has it: one call for each of the packed *values*."""
+    return msgspec.structs.replace(
+        unit(function), items=pack(values), count=len(values), **{"takes": "value", **options}
+    )
+
+
 def endings(report: UnitReport) -> list[Ending]:
     return [Ending(ending) for ending in report.endings]
 

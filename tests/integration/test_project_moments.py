@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -14,8 +15,8 @@ import pytest
 import dcengine
 from dcengine.engine import Engine
 from dcengine.projects import Project
+from dcengine.store.adding import AddProjectJobs
 from dcengine.store.moving import Move
-from dcengine.store.projects import AddProjectJobs
 from dcengine.verbs import ItemsSubmission
 from tests.engines import embedded, eventually
 
@@ -120,3 +121,35 @@ def test_waiting_for_a_project_looks_at_it_a_few_times_only(core: Engine, projec
     assert finished is not None
     assert len(looks) - before <= 4 + (finished - created + 1) / 0.05
     assert len(looks) - before < 300
+
+
+def test_a_file_that_another_program_keeps_locked_costs_time_and_nothing_else(
+    core: Engine, project: Project, tmp_path: Path
+) -> None:
+    gate, reached = tmp_path / "gate", tmp_path / "reached"
+
+    def hold(item: int) -> int:
+        import time
+
+        reached.touch()
+        while not gate.exists():
+            time.sleep(0.01)
+        return item
+
+    single = dcengine.submit(hold, 7)
+    eventually(reached.exists)
+    core._store._writer._connection.execute("PRAGMA busy_timeout = 20")
+    shell = sqlite3.connect(core.db, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    refused = core._store._writer._failed
+    met: list[Exception] = []
+    core._store._writer._failed = lambda error: met.append(refused(error)) or met[-1]  # type: ignore[method-assign,func-returns-value]
+    gate.touch()
+    eventually(lambda: any(isinstance(error, dcengine.DatabaseLocked) for error in met))
+
+    shell.execute("ROLLBACK")
+    shell.close()
+
+    assert single.result(30) == 7
+    project.add([1])
+    assert project.run().results(30) == [20]

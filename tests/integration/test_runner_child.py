@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from dcengine.errors import ClusterFailed, TaskCrashed, TaskTimeout
+from dcengine.codec import dumps, loads, unpack
+from dcengine.errors import ClusterFailed, InvalidInput, TaskCrashed, TaskTimeout
 from dcengine.runner.nursery import Nursery
 from dcengine.runner.slot import ChildSlot
 from dcengine.runner.units import Ending, Live
@@ -27,6 +30,7 @@ from tests.integration.slots import (
     is_alive,
     marked,
     results,
+    stage_unit,
     unit,
     until,
 )
@@ -400,6 +404,76 @@ async def test_calls_within_their_timeout_never_meet_it(slot: ChildSlot) -> None
     report = await slot.run(unit(time.sleep, *[(0.02,)] * 20, timeout=0.3))
 
     assert endings(report) == [Ending.SUCCEEDED] * 20
+
+
+async def test_an_endless_expand_is_interrupted_wherever_it_is(slot: ChildSlot, tmp_path: Path) -> None:
+    child, begun = child_of(slot), tmp_path / "begun"
+
+    def endless(path: str) -> Iterator[list[int]]:
+        os.close(os.open(path, os.O_CREAT))
+        for number in itertools.count():
+            yield [number] * 10_000  # so that it is mostly packing
+
+    expanding = stage_unit(endless, dumps(str(begun)), gives="parts", grace=30.0)
+    running = asyncio.ensure_future(slot.run(expanding))
+    await marked(begun)
+    slot.cancel(expanding.id)
+
+    assert endings(await running) == [Ending.INTERRUPTED]
+    assert endings(await slot.run(stage_unit(endless, dumps(str(begun)), gives="parts", timeout=0.2, grace=30.0))) == [
+        Ending.TIMED_OUT
+    ]
+    assert results(await slot.run(unit(process_id))) == [child]
+
+
+async def test_an_asynchronous_expand_cleans_up_when_it_is_interrupted(slot: ChildSlot, tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+
+    async def endless(paths: tuple[str, str]) -> AsyncIterator[int]:
+        try:
+            yield 1
+            os.close(os.open(paths[0], os.O_CREAT))
+            await asyncio.sleep(60)
+        finally:
+            os.close(os.open(paths[1], os.O_CREAT))
+
+    expanding = stage_unit(endless, dumps((str(begun), str(ended))), gives="parts", grace=30.0)
+    running = asyncio.ensure_future(slot.run(expanding))
+    await marked(begun)
+    slot.cancel(expanding.id)
+
+    assert endings(await running) == [Ending.INTERRUPTED]
+    assert ended.exists()
+
+
+async def test_what_an_expand_cleans_up_is_time_limited_too(slot: ChildSlot) -> None:
+    child = child_of(slot)
+
+    def refused(value: object) -> Iterator[object]:
+        try:
+            yield threading.Lock()
+        finally:
+            time.sleep(60)
+
+    report = await slot.run(stage_unit(refused, dumps(1), gives="parts", timeout=0.3, grace=30.0))
+
+    assert endings(report) == [Ending.TIMED_OUT]
+    assert results(await slot.run(unit(process_id))) == [child]
+
+
+async def test_a_crash_keeps_the_parts_that_were_given_before(slot: ChildSlot) -> None:
+    def expand_or_die(number: int) -> list[int]:
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == 1:
+            raise InvalidInput("odd")
+        return [number] * 3
+
+    report = await slot.run(stage_unit(expand_or_die, *map(dumps, range(4)), gives="parts"))
+
+    assert endings(report) == [Ending.SUCCEEDED, Ending.FLAGGED, Ending.CRASHED, Ending.NOT_RUN]
+    assert [loads(part) for part in unpack(unpack(report.values)[0])] == [0, 0, 0]
+    assert failure(report, 1).message == "odd"
 
 
 # ---- what user code starts -----------------------------------------------------------------

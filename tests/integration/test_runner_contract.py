@@ -12,9 +12,21 @@ import msgspec
 import pytest
 
 import dcengine
-from dcengine.errors import ClusterFailed, MissingPackage, NotPicklable, RemoteError, TaskTimeout
+from dcengine.codec import dumps, json_text, loads, pack, pack_json, unpack
+from dcengine.errors import (
+    ClusterFailed,
+    InvalidInput,
+    MissingPackage,
+    NothingExpanded,
+    NotIterable,
+    NotJson,
+    NotPicklable,
+    RemoteError,
+    TaskTimeout,
+    TooManyParts,
+)
 from dcengine.runner.code_cache import UnknownCode
-from dcengine.runner.units import Ending
+from dcengine.runner.units import Ending, UnitReport
 from tests.integration.slots import (
     AnySlot,
     Ear,
@@ -25,6 +37,7 @@ from tests.integration.slots import (
     marked,
     numbered,
     results,
+    stage_unit,
     thread_slot,
     unit,
     until,
@@ -220,6 +233,192 @@ async def test_code_that_does_not_load_is_tried_once_for_all_calls(slot: AnySlot
     assert endings(report) == [Ending.RAISED] * 3
     assert isinstance(error(report, 2), OSError)
     assert tries.read_text() == "x"
+
+
+# ---- stages --------------------------------------------------------------------------------
+
+
+def parts(report: UnitReport) -> list[bytes]:
+    """Return the packed parts of the only call of *report*."""
+    assert endings(report) == [Ending.SUCCEEDED], failure(report)
+    (frame,) = unpack(report.values)
+    return unpack(frame)
+
+
+async def test_a_stage_gets_one_value_however_it_is_packed(slot: AnySlot) -> None:
+    given = [(1, 2), {"a": "ä"}]
+    report = await slot.run(stage_unit(lambda value: value, dumps(given[0]), pack_json(given[1], what="x")))
+
+    assert results(report) == given
+
+
+async def test_a_gather_gets_the_list_of_its_parts(slot: AnySlot) -> None:
+    frame = pack([dumps(1), pack_json(2, what="x"), dumps((3,))])
+    report = await slot.run(stage_unit(lambda parts: (type(parts), parts), frame, pack([]), takes="parts"))
+
+    assert results(report) == [(list, [1, 2, (3,)]), (list, [])]
+
+
+async def test_what_a_lease_stage_gets_is_json(slot: AnySlot) -> None:
+    def describe(number: int) -> dict[str, int]:
+        return {"square": number * number}
+
+    report = await slot.run(stage_unit(describe, dumps(3), gives="json"))
+
+    assert [json_text(value) for value in unpack(report.values)] == [b'{"square":9}']
+
+
+async def test_a_result_that_no_outside_worker_could_read_is_named(slot: AnySlot) -> None:
+    def load(number: int) -> Any:
+        return {"data": bytes(number)}
+
+    of_value = error(await slot.run(stage_unit(load, dumps(3), gives="json")))
+    of_part = error(await slot.run(stage_unit(lambda n: ["good", load(n)], dumps(3), gives="json parts")))
+
+    assert isinstance(of_value, NotJson)
+    assert (of_value.kind, "bytes" in of_value.reason) == ("dict", True)
+    assert of_value.what.endswith("load")
+    assert isinstance(of_part, NotJson)
+    assert of_part.what.startswith("item 2 of what ")
+
+
+async def test_an_expand_gives_each_item_by_itself(slot: AnySlot) -> None:
+    def yielded(count: int) -> Any:
+        yield from ((n, n * n) for n in range(count))
+
+    async def awaited(count: int) -> Any:
+        for number in range(count):
+            await asyncio.sleep(0)
+            yield number, number * number
+
+    functions: list[Callable[[int], Any]] = [yielded, awaited, lambda count: [(n, n * n) for n in range(count)]]
+    for function in functions:
+        report = await slot.run(stage_unit(function, dumps(300), gives="parts"))
+        assert [loads(part) for part in parts(report)] == [(n, n * n) for n in range(300)]
+
+    report = await slot.run(stage_unit(yielded, dumps(2), gives="json parts"))
+    assert [json_text(part) for part in parts(report)] == [b"[0,0]", b"[1,1]"]
+
+
+async def test_an_expand_runs_while_it_is_iterated(slot: AnySlot, ear: Ear, tmp_path: Any) -> None:
+    go_on = tmp_path / "go on"
+
+    def speaking(value: object) -> Any:
+        import os
+        import time
+
+        print("listen")
+        yield value
+        while not os.path.exists(go_on):
+            time.sleep(0.005)
+        print("thank you")
+
+    running = asyncio.ensure_future(slot.run(stage_unit(speaking, dumps(1), gives="parts")))
+    await until(lambda: ear.text() == "listen\n")
+    go_on.touch()
+
+    assert len(parts(await running)) == 1
+    assert ear.text() == "listen\nthank you\n"
+
+
+async def test_an_expand_that_outlasts_its_timeout_is_timed_out(slot: AnySlot) -> None:
+    def slow(value: object) -> Any:
+        import time
+
+        for _ in range(3):
+            time.sleep(0.2)
+            yield value
+
+    report = await slot.run(stage_unit(slow, dumps(1), dumps(2), gives="parts", timeout=0.3))
+
+    assert endings(report) == [Ending.TIMED_OUT, Ending.TIMED_OUT]
+    assert isinstance(error(report), TaskTimeout)
+
+
+async def test_an_expand_without_items_is_refused_with_the_way_out(slot: AnySlot) -> None:
+    def nothing(value: object) -> Any:
+        yield from ()
+
+    functions: list[Callable[[Any], Any]] = [nothing, lambda value: [], lambda value: {}.values()]
+    for function in functions:
+        raised = error(await slot.run(stage_unit(function, dumps(1), gives="parts")))
+        assert isinstance(raised, NothingExpanded)
+        assert "return [None]" in str(raised)
+        assert raised.__cause__ is None  # nobody has to read our own code for that
+
+
+@pytest.mark.parametrize("result", [None, 3, "text", b"bytes", bytearray(b"x"), {"a": 1}, int])
+async def test_an_expand_that_returns_no_list_is_refused(slot: AnySlot, result: object) -> None:
+    raised = error(await slot.run(stage_unit(lambda value: result, dumps(1), gives="parts")))
+
+    assert isinstance(raised, NotIterable)
+    assert raised.kind == type(result).__name__
+
+
+async def test_an_expand_without_end_is_stopped_and_cleans_up(slot: AnySlot, ear: Ear) -> None:
+    def endless(value: object) -> Any:
+        try:
+            while True:
+                yield value
+        finally:
+            print("cleaned up")
+
+    report = await slot.run(stage_unit(endless, dumps(1), gives="parts"))
+    raised = error(report)
+    await until(lambda: len(ear.messages) >= report.lines)
+
+    assert isinstance(raised, TooManyParts)
+    assert "1,000,000" in str(raised)
+    assert ear.text() == "cleaned up\n"
+
+
+async def test_what_goes_wrong_in_a_generator_is_the_users_to_read(slot: AnySlot) -> None:
+    def failing(value: object) -> Any:
+        yield value
+        raise KeyError("half way")
+
+    raised = error(await slot.run(stage_unit(failing, dumps(1), gives="parts")))
+
+    assert isinstance(raised, KeyError)
+    assert 'raise KeyError("half way")' in str(raised.__cause__)
+    assert "dcengine/runner" not in str(raised.__cause__)
+
+
+async def test_a_function_may_flag_its_input(slot: AnySlot) -> None:
+    class Blurred(dcengine.InvalidInput):
+        pass
+
+    def look_at(picture: str) -> str:
+        if picture == "blurred":
+            raise Blurred("cannot see a thing")
+        if picture == "black":
+            raise dcengine.InvalidInput("x" * 5000)
+        return picture
+
+    def each(picture: str) -> Any:
+        yield look_at(picture)
+
+    pictures = [dumps(picture) for picture in ("good", "blurred", "black")]
+    report = await slot.run(stage_unit(look_at, *pictures))
+
+    assert endings(report) == [Ending.SUCCEEDED, Ending.FLAGGED, Ending.FLAGGED]
+    assert (failure(report, 1).kind, failure(report, 1).message) == ("InvalidInput", "cannot see a thing")
+    assert "in look_at" in failure(report, 1).traceback
+    assert len(failure(report, 2).message) == 1000
+    assert isinstance(error(report, 1), InvalidInput)
+    assert endings(await slot.run(stage_unit(each, pictures[1], gives="parts"))) == [Ending.FLAGGED]
+    assert endings(await slot.run(unit(look_at, ("black",), ("good",)))) == [Ending.FLAGGED, Ending.SUCCEEDED]
+
+
+async def test_code_that_does_not_load_says_nothing_of_its_input(slot: AnySlot) -> None:
+    class Refusing:
+        def __reduce__(self) -> Any:
+            return exec, ("import dcengine\nraise dcengine.InvalidInput('who, me?')",)
+
+    refusing = Refusing()
+    report = await slot.run(stage_unit(lambda value: refusing, dumps(1), dumps(2)))
+
+    assert endings(report) == [Ending.RAISED, Ending.RAISED]
 
 
 # ---- interrupt and close -------------------------------------------------------------------

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from msgspec.structs import replace
 
 from dcengine import codec
-from dcengine.errors import EngineClosed, InvalidTags, NotFound
+from dcengine.errors import InvalidTags, InvalidTransition, NotFound
 from dcengine.server import Role
 from dcengine.verbs import (
-    AddedJobs,
+    BackupDone,
     BatchStatus,
     BatchSubmission,
     EngineStatus,
     FailedItem,
     Function,
+    HistoryEntry,
     ItemsSubmission,
     JobResult,
     JobStatus,
@@ -24,15 +24,16 @@ from dcengine.verbs import (
     LeaderboardRow,
     Line,
     ProjectSpec,
-    ProjectStatus,
     Report,
-    StageOutput,
+    Span,
     StageSpec,
-    StageStatus,
+    Standing,
     Submission,
     Transcript,
+    VacuumDone,
     WorkerStatus,
 )
+from tests.unit.project_double import ProjectDouble
 
 
 class Tokens:
@@ -42,24 +43,19 @@ class Tokens:
         return {f"{role.value}-token": role for role in Role}.get(token)
 
 
-class EngineDouble:
+class EngineDouble(ProjectDouble):
     """Answers every verb from dictionaries; nothing runs until `finish` says how it ended."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.statuses: dict[int, JobStatus] = {}
         self.results: dict[int, JobResult] = {}
         self.printed: dict[int, str] = {}
+        self.inputs: dict[int, bytes] = {}  #: those that jobs were given instead of their own
+        self.histories: dict[int, list[HistoryEntry]] = {}
         self.batch_statuses: dict[int, BatchStatus] = {}
         self.batch_reports: dict[int, list[Report]] = {}
-        self.project_statuses: dict[str, ProjectStatus] = {}
-        self.stage_outputs: dict[str, list[StageOutput]] = {}  #: by project and stage: "photos/crop"
-        self.requests: dict[str, int] = {}
-        self.submissions: list[Submission | BatchSubmission | ItemsSubmission] = []
         self.fleet: list[WorkerStatus] = []
-        self.closed = False
-        self.failing: Exception | None = None  #: raised by the next verb
-        self.questions: list[str] = []
-        self._changed = asyncio.Condition()
 
     # ---- what a worker would do ------------------------------------------------------------
 
@@ -79,10 +75,6 @@ class EngineDouble:
         data = codec.pack([codec.dumps(value) for value in values])
         reports.append(Report(len(reports) + 1, first, len(values), state, data))
         await self._notify()
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
 
     # ---- jobs ------------------------------------------------------------------------------
 
@@ -112,9 +104,11 @@ class EngineDouble:
         self._asked("job")
         return self._known(id)
 
-    async def jobs(self, *, state: str | None = None, before: int | None = None, limit: int = 50) -> list[JobStatus]:
+    async def jobs(
+        self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[JobStatus]:
         self._asked("jobs")
-        found = [job for job in self.statuses.values() if state in (None, job.state)]
+        found = [job for job in self.statuses.values() if state in (None, job.state) and project in (None, job.project)]
         return sorted((job for job in found if before is None or job.id < before), key=lambda job: -job.id)[:limit]
 
     async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
@@ -146,6 +140,30 @@ class EngineDouble:
     async def why(self, id: int) -> str:
         self._asked("why")
         return f"job {id} is {self._known(id).task_state}: no worker is free"
+
+    async def history(self, id: int) -> list[HistoryEntry]:
+        self._asked("history")
+        self._known(id)
+        return self.histories.get(id, [])
+
+    async def retry(self, ids: list[int]) -> int:
+        self._asked("retry")
+        ended = {id for id in ids if self._known(id).state in ("failed", "cancelled")}
+        for id in ended:
+            self._reopen(id)
+        return len(ended)
+
+    async def edit(self, id: int, input: bytes) -> JobStatus:
+        self._asked("edit")
+        if self._known(id).state == "succeeded":
+            raise InvalidTransition(id, "SUCCEEDED", "QUEUED")
+        self.inputs[id] = input
+        return self._reopen(id)
+
+    def _reopen(self, id: int) -> JobStatus:
+        self.results.pop(id, None)
+        self.statuses[id] = replace(self.statuses[id], state="open", task_state="queued", finished=None)
+        return self.statuses[id]
 
     async def cancel(self, id: int) -> JobStatus:
         self._asked("cancel")
@@ -209,68 +227,17 @@ class EngineDouble:
         self.batch_statuses[id] = replace(await self.batch(id), state="open")
         return self.batch_statuses[id]
 
-    # ---- projects --------------------------------------------------------------------------
-
-    async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
-        self._asked("declare_project")
-        stages = [StageStatus(name=stage.name, tags=stage.options.tags, counts={}) for stage in spec.stages]
-        self.project_statuses[spec.name] = ProjectStatus(name=spec.name, is_paused=True, stages=stages)
-        return self.project_statuses[spec.name]
-
-    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
-        self._asked("add_jobs")
-        before = await self.project(submission.project)
-        if submission.request not in self.requests:
-            self.requests[submission.request or ""] = before.total + 1
-            self.submissions.append(submission)
-            counts = {"queued": before.open + submission.count}
-            stages = [replace(before.stages[0], counts=counts), *before.stages[1:]]
-            self.project_statuses[before.name] = replace(before, stages=stages, open=counts["queued"])
-        number = self.requests[submission.request or ""]
-        return AddedJobs(100 + number, number, submission.count)
-
-    async def run_project(self, name: str) -> ProjectStatus:
-        self._asked("run_project")
-        self.project_statuses[name] = replace(await self.project(name), is_paused=False)
-        return self.project_statuses[name]
-
-    async def end_project(self, name: str, *values: object) -> None:
-        """End every job of project *name*, as its last stage would with *values*."""
-        status = self.project_statuses[name]
-        stages = [replace(stage, counts={"succeeded": status.open}) for stage in status.stages]
-        self.project_statuses[name] = replace(status, stages=stages, open=0, succeeded=status.open)
-        self.stage_outputs[f"{name}/{stages[-1].name}"] = [
-            StageOutput(100 + number, number, "succeeded", codec.dumps(value)) for number, value in enumerate(values, 1)
-        ]
-        await self._notify()
-
-    async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
-        self._asked("project")
-        if name not in self.project_statuses:
-            raise NotFound("project", name)
-        await self._wait(lambda: not self.project_statuses[name].open_until(stage), wait)
-        return self.project_statuses[name]
-
-    async def projects(self) -> list[ProjectStatus]:
-        self._asked("projects")
-        return list(self.project_statuses.values())
-
-    async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
-        self._asked("outputs")
-        found = self.stage_outputs.get(f"{project}/{stage}", [])
-        return [output for output in found if output.number > after][:limit]
-
-    async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
-        self._asked("failed_jobs")
-        found = [output for outputs in self.stage_outputs.values() for output in outputs if output.state == "failed"]
-        return [output for output in found if output.number > after][:limit]
-
     async def find_job(self, project: str, number: int) -> int:
         self._asked("find_job")
         for job in self.statuses.values():
             if (job.project, job.number) == (project, number):
                 return job.id
         raise NotFound("job", f"{project}/{number}")
+
+    def _known(self, id: int) -> JobStatus:
+        if id not in self.statuses:
+            raise NotFound("job", id)
+        return self.statuses[id]
 
     # ---- the engine and its workers --------------------------------------------------------
 
@@ -282,9 +249,18 @@ class EngineDouble:
         self._asked("explain")
         return f"no worker matches {tags}"
 
-    async def leaderboard(self, project: str = "functions") -> list[LeaderboardRow]:
+    async def leaderboard(
+        self, project: str = "functions", *, span: Span = "all", limit: int = 1000
+    ) -> list[LeaderboardRow]:
         self._asked("leaderboard")
-        return [LeaderboardRow("alice", 3, 0.75), LeaderboardRow("bob", 1, 0.25)]
+        return [LeaderboardRow("alice", 3, 0.75, 1), LeaderboardRow("bob", 1, 0.25, 2)][:limit]
+
+    async def standing(self, project: str, nickname: str, *, span: Span = "all") -> Standing:
+        self._asked("standing")
+        for row in await self.leaderboard(project, span=span):
+            if row.nickname == nickname:
+                return Standing(nickname, row.rank, row.tasks, 2)
+        raise NotFound("contributor", nickname)
 
     async def status(self) -> EngineStatus:
         self._asked("status")
@@ -304,27 +280,13 @@ class EngineDouble:
         self._asked("join_ticket")
         return JoinTicket("tls://127.0.0.1:1", "ca", "certificate", "key", "0.1.0")
 
-    # ---- inside ----------------------------------------------------------------------------
+    async def backup(self, path: str) -> BackupDone:
+        self._asked("backup")
+        return BackupDone(path=path, bytes=4096, blobs=0, seconds=0.5)
 
-    def _asked(self, verb: str) -> None:
-        self.questions.append(verb)
-        if self.closed:
-            raise EngineClosed("double.db")
-        if self.failing is not None:
-            error, self.failing = self.failing, None
-            raise error
-
-    def _known(self, id: int) -> JobStatus:
-        if id not in self.statuses:
-            raise NotFound("job", id)
-        return self.statuses[id]
-
-    async def _wait(self, condition: object, seconds: float) -> None:
-        async with self._changed:
-            try:
-                await asyncio.wait_for(self._changed.wait_for(condition), seconds)  # type: ignore[arg-type]
-            except asyncio.TimeoutError:
-                return
+    async def vacuum(self) -> VacuumDone:
+        self._asked("vacuum")
+        return VacuumDone(before=8192, after=4096, blobs=0, blob_bytes=0, seconds=0.5)
 
 
 def submission_of(function: object = abs, *args: object, **options: object) -> Submission:

@@ -90,7 +90,9 @@ def good(*arguments: str) -> str:
 # ---- help and usage ------------------------------------------------------------------------
 
 
-COMMANDS = ["serve", "submit", "workers", "status", "leaderboard", "join", "doctor", "jobs"]
+COMMANDS = [
+    "serve", "submit", "workers", "status", "leaderboard", "join", "doctor", "jobs", "export", "backup", "vacuum",
+]  # fmt: skip
 
 
 def test_the_help_names_every_command() -> None:
@@ -407,7 +409,15 @@ def test_status_and_leaderboard_are_shown(chosen: object) -> None:
     assert "1 queued" in good("status")
     assert json.loads(good("status", "--json"))["counts"] == {"queued": 1}
     assert "75.0%" in good("leaderboard")
-    assert json.loads(good("leaderboard", "--json"))[0] == {"nickname": "alice", "tasks": 3, "share": 0.75}
+    assert json.loads(good("leaderboard", "--json"))[0] == {"nickname": "alice", "tasks": 3, "share": 0.75, "rank": 1}
+
+
+def test_the_place_of_one_contributor_is_told(chosen: object) -> None:
+    told = good("leaderboard", "photos", "--of", "alice", "--span", "day")
+
+    assert told.startswith("alice is number ")
+    assert told.rstrip().endswith("of the last 24 hours")
+    assert json.loads(good("leaderboard", "photos", "--of", "alice", "--json"))["nickname"] == "alice"
 
 
 def test_a_job_of_a_project_is_shown_and_named_by_its_place_there(link: WorkingLink, chosen: object) -> None:

@@ -96,6 +96,7 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
         [
             *("serve", "--db", "work.db", "--host", "0.0.0.0", "--port", "0", "--workers", "2", "--insecure"),
             *("--worker-tags", "cpu; gpu,site=lab", "--cluster-host", "10.0.0.1", "--idle-exit", "5"),
+            *("--blobs", "memory://values"),
             *("--allow-host", "a.example", "--allow-host", "b.example", "--threads"),
         ],
     )
@@ -111,6 +112,7 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
         "cluster_share": 0.5,
         "pilot_idle": 30.0,
         "processes": False,
+        "blobs": "memory://values",
         "idle_exit": 5.0,
         "allow_hosts": ["a.example", "b.example"],
         "tls_cert": None,

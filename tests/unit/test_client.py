@@ -15,6 +15,7 @@ from dcengine.connection import split_address
 from dcengine.server import Listening, application, listen
 from dcengine.verbs import Submission
 from tests.unit.engine_double import EngineDouble, Tokens, batch_of, submission_of
+from tests.unit.losing import losing_answers
 
 
 @pytest.fixture
@@ -185,32 +186,25 @@ async def test_many_waiting_callers_hold_up_neither_questions_nor_each_other(
 
 
 async def test_a_submission_whose_answer_was_lost_makes_one_job(engine: EngineDouble) -> None:
-    inner = application(engine, access=Tokens())
-    lost: list[str] = []
+    async with losing_answers(application(engine, access=Tokens())) as (url, lost):
+        client = Client(url, "admin-token")
+        job = await client.submit(submission_of())
+        await client.close()
 
-    @web.middleware
-    async def lose_the_first(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        answer = await handler(request)
-        if not lost and request.transport is not None:
-            lost.append(request.path)
-            request.transport.abort()
-        return answer
-
-    parent = web.Application(middlewares=[lose_the_first])
-    parent.add_subapp("/x/", inner)
-    opened = await listen(parent, "127.0.0.1", 0)
-    client = Client(opened.url + "/x/", "admin-token")
-
-    job = await client.submit(submission_of())
-
-    assert lost == ["/x/v1/jobs"]
+    assert lost == ["POST /x/v1/jobs"]
     assert engine.questions.count("submit") == 2
     assert [job.id] == list(engine.statuses)
     assert len(engine.submissions) == 1
-    await client.close()
-    await opened.close()
+
+
+async def test_many_jobs_are_retried_in_several_requests(engine: EngineDouble, client: Client) -> None:
+    for number in range(3):
+        await client.submit(submission_of(abs, number))
+        await engine.end(number + 1, "failed", b"")
+
+    assert await client.retry([1, 2, 3] * 500) == 3
+    assert engine.questions.count("retry") == 2
+    assert await client.retry([]) == 0
 
 
 async def test_a_submission_of_many_pieces_arrives_whole(

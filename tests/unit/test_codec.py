@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import math
 import pickle
 import sys
 import threading
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcengine import codec
-from dcengine.errors import DcengineError, InvalidOption, NotPicklable, RemoteError, TaskTimeout
+from dcengine.errors import DcengineError, InvalidInput, InvalidOption, NotJson, NotPicklable, RemoteError, TaskTimeout
 
 
 @given(st.lists(st.binary()))
@@ -77,6 +80,81 @@ def test_the_argument_that_cannot_travel_is_named() -> None:
 def test_what_is_not_callable_is_refused() -> None:
     with pytest.raises(NotPicklable, match="not callable"):
         codec.pack_function(3)  # type: ignore[arg-type]
+
+
+# ---- JSON ----------------------------------------------------------------------------------
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(JSON_VALUES)
+def test_json_values_survive_the_way(value: object) -> None:
+    data = codec.pack_json(value, what="x")
+
+    assert codec.is_json(data)
+    assert codec.loads(data) == value
+    assert json.loads(codec.json_text(data)) == value
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a\udcff.tar"], {"\udfff": 1}, "a \ud83d b"])
+def test_lone_surrogates_survive_in_json(value: object) -> None:
+    data = codec.pack_json(value, what="x")
+
+    assert codec.loads(data) == value
+    assert codec.json_text(data).decode("ascii")  # what it goes through may take UTF-8 only
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, 10**40, -0.0, 2**64, 1e308, True])
+def test_uncommon_numbers_survive_in_json(value: float) -> None:
+    assert repr(codec.loads(codec.pack_json(value, what="x"))) == repr(value)
+
+
+def test_nan_is_as_good_in_json_as_in_python() -> None:
+    one, number = codec.loads(codec.pack_json([1, math.nan], what="x"))
+
+    assert one == 1
+    assert math.isnan(number)
+
+
+def nested() -> list[object]:
+    inside: list[object] = []
+    inside.append(inside)
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "reason"),
+    [
+        (b"bytes", "bytes", "bytes is not JSON"),
+        ({1, 2}, "set", "set is not JSON"),
+        ({"a": [1, object()]}, "dict", "object is not JSON"),
+        ({(1, 2): 3}, "dict", "keys must be"),
+        ([Path("x")], "list", "PosixPath is not JSON"),
+        ([10**5000], "list", "4300"),
+        (nested(), "list", "Circular"),
+    ],
+)
+def test_what_is_not_json_is_refused_by_name_type_and_reason(value: object, kind: str, reason: str) -> None:
+    with pytest.raises(NotJson) as caught:
+        codec.pack_json(value, what="the result of split")
+
+    assert (caught.value.what, caught.value.kind) == ("the result of split", kind)
+    assert reason in caught.value.reason
+    assert "the result of split" in str(caught.value)
+
+
+def test_a_pickle_is_not_taken_for_json() -> None:
+    for value in (0, "J", None, b"J", [1]):
+        pickled = codec.dumps(value)
+
+        assert not codec.is_json(pickled)
+        assert codec.loads(pickled) == value
+    with pytest.raises(ValueError, match="not a value packed as JSON"):
+        codec.json_text(codec.dumps("x"))
 
 
 # ---- failures ------------------------------------------------------------------------------
@@ -145,6 +223,41 @@ def test_a_users_subclass_of_an_error_of_ours_stays_itself() -> None:
     assert "in caught" in str(back.__cause__)
 
 
+class Blurred(InvalidInput):
+    """A user's own reason to flag, which cannot travel."""
+
+    def __init__(self) -> None:
+        super().__init__("too blurred")
+        self.lock = threading.Lock()
+
+
+class Empty(InvalidInput):
+    """A user's own reason to flag, which can."""
+
+
+def flagged(error: InvalidInput) -> tuple[codec.Failure, BaseException]:
+    failure = codec.unpack_failure(codec.pack_failure(codec.flag_from(error)))
+    return failure, codec.exception_from(failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(InvalidInput("broken link"), InvalidInput), (Empty("no rows"), Empty), (Blurred(), InvalidInput)],
+)
+def test_a_flag_says_what_it_is_and_why(error: InvalidInput, kind: type[InvalidInput]) -> None:
+    failure, back = flagged(error)
+
+    assert (failure.kind, failure.message) == ("InvalidInput", str(error))
+    assert type(back) is kind
+    assert isinstance(back, InvalidInput)
+    assert back.reason == str(error)
+
+
+def test_a_flag_needs_no_reason_and_no_long_one() -> None:
+    assert flagged(InvalidInput())[0].sentence == "InvalidInput"
+    assert len(flagged(InvalidInput("x" * 5000))[0].message) == codec.REASON_LIMIT
+
+
 def test_a_huge_traceback_is_cut_in_the_middle() -> None:
     failure = codec.failure_from(caught(ValueError("x" * 10_000_000)))
 
@@ -153,13 +266,24 @@ def test_a_huge_traceback_is_cut_in_the_middle() -> None:
     assert "characters left out" in failure.traceback
 
 
+FACTS = {
+    "str": "fact",
+    "int": 3,
+    "float": 1.5,
+    "bool": True,
+    "int | str": 3,
+    "list[str]": ["one", "two"],
+}  #: by annotation
+
+
 def test_every_error_of_ours_can_be_rebuilt_from_its_facts() -> None:
     from dcengine import errors
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DcengineError)]
     for kind in kinds:
-        count = kind.__init__.__code__.co_argcount - 1 if "__init__" in vars(kind) else 1
-        error = kind(*([1.0] * count))
+        has_facts = "__init__" in vars(kind)
+        parameters = inspect.signature(kind).parameters.values() if has_facts else ()
+        error = kind(*(FACTS[parameter.annotation] for parameter in parameters)) if has_facts else kind("a fact")
         assert errors.rebuild(kind.__name__, error.facts()).args == error.args
         assert pickle.loads(pickle.dumps(error)).args == error.args
         assert str(error)

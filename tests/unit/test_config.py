@@ -53,7 +53,7 @@ def test_a_path_is_as_good_as_its_text(tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("prot = 1", "called 'prot'; expected port"),
-        ("zzz = 1", "expected db or host or port"),
+        ("zzz = 1", "expected db or blobs or host or port"),
         ("port = 'many'", "port in {path} cannot be 'many'; expected a whole number from 0 to 65535"),
         ("port = 99999", "port in {path} cannot be 99999"),
         ("port = '8787'", "port in {path} cannot be '8787'"),

@@ -48,7 +48,7 @@ def test_the_first_sample_of_the_readme_does_what_it_says(tmp_path: Path, capsys
     assert first == "1 42"
     assert second == "499500 1000 of 1000"
     assert third == "succeeded 42"
-    assert headings.split() == ["contributor", "tasks", "share"]
+    assert headings.split() == ["contributor", "credit", "share"]
     assert row.split()[-2:] == ["1,001", "100.0%"]
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcengine.engine.feeding import CHUNKS_LEFT, GROWTH, TARGET_SECONDS, Feed, OpenBatch, Pace, fits, nearest
+from dcengine.engine import feeding
+from dcengine.engine.feeding import (
+    CHUNKS_LEFT,
+    FLAGGED_TURN,
+    GROWTH,
+    TARGET_SECONDS,
+    USAGE_HALF_LIFE,
+    Feed,
+    FlaggedSource,
+    OpenBatch,
+    Pace,
+    TaskSource,
+    Usage,
+    fits,
+    nearest,
+)
 from dcengine.jobs import BatchInfo, State, Worker
 
 
@@ -107,18 +123,18 @@ def test_a_batch_is_done_when_all_its_items_have_ended() -> None:
 
 def test_the_highest_priority_goes_first() -> None:
     feed = Feed()
-    feed.tasks(1, 1, "").add(0)
-    feed.tasks(1, 2, "cpu").add(7)
+    feed.tasks(1, 1, "", 1).add(0)
+    feed.tasks(1, 2, "cpu", 1).add(7)
 
     chosen = feed.choose(a_worker(cpu=None))
 
-    assert chosen is feed.tasks(1, 2, "cpu")
+    assert chosen is feed.tasks(1, 2, "cpu", 1)
 
 
 def test_sources_of_one_priority_take_turns() -> None:
     feed = Feed()
     feed.batches[1] = batch = a_batch(1000)
-    singles = feed.tasks(1, 1, "")
+    singles = feed.tasks(1, 1, "", 1)
     singles.add(0, 1000)
 
     turns = [feed.choose(a_worker()) for _ in range(6)]
@@ -128,16 +144,16 @@ def test_sources_of_one_priority_take_turns() -> None:
 
 def test_a_worker_is_fed_only_what_it_fits() -> None:
     feed = Feed()
-    feed.tasks(1, 1, "gpu").add(0)
+    feed.tasks(1, 1, "gpu", 1).add(0)
 
     assert feed.choose(a_worker()) is None
-    assert feed.choose(a_worker(gpu=None)) is feed.tasks(1, 1, "gpu")
+    assert feed.choose(a_worker(gpu=None)) is feed.tasks(1, 1, "gpu", 1)
     assert feed.choose(a_worker(gpu=None, unfit="it has no dcengine")) is None
 
 
 def test_an_empty_source_has_no_turn() -> None:
     feed = Feed()
-    source = feed.tasks(1, 1, "")
+    source = feed.tasks(1, 1, "", 1)
     source.add(0, 2)
     assert source.take(5) == 2
 
@@ -145,7 +161,7 @@ def test_an_empty_source_has_no_turn() -> None:
 
 
 def test_taking_uses_the_highest_priority_first() -> None:
-    source = Feed().tasks(1, 1, "")
+    source = Feed().tasks(1, 1, "", 1)
     source.add(0, 2)
     source.add(5)
 
@@ -157,3 +173,127 @@ def test_taking_uses_the_highest_priority_first() -> None:
 def test_who_is_unfit_is_said_with_the_reason() -> None:
     assert not fits("", a_worker(unfit="no dcengine"))
     assert "w1 cannot be used: no dcengine" in nearest("gpu", [a_worker(unfit="no dcengine")])
+
+
+# ---- fair turns ----------------------------------------------------------------------------
+
+
+def served(feed: Feed, turns: int, seconds: float) -> list[int]:
+    """Who is served in so many turns of *seconds* each."""
+    order = []
+    for _ in range(turns):
+        source = feed.choose(a_worker())
+        assert isinstance(source, TaskSource)
+        source.take(1)
+        order.append(source.submitter)
+        feed.usage.charge(source.submitter, seconds)
+    return order
+
+
+def test_who_has_had_little_goes_before_who_has_had_much() -> None:
+    feed = Feed()
+    feed.tasks(1, 1, "", 1).add(0, 1_000_000)
+    served(feed, 50, seconds=1.0)
+
+    feed.tasks(1, 1, "", 2).add(0, 10)
+
+    assert served(feed, 12, seconds=1.0) == [2] * 10 + [1] * 2
+
+
+def test_ten_jobs_beside_a_million_end_within_twice_their_own_time() -> None:
+    feed = Feed()
+    feed.tasks(1, 1, "", 1).add(0, 1_000_000)
+    feed.tasks(1, 1, "", 2).add(0, 10)
+
+    order = served(feed, 25, seconds=0.1)
+
+    assert order[:20].count(2) == 10
+
+
+def test_a_higher_priority_goes_first_whoever_asks() -> None:
+    feed = Feed()
+    feed.usage.charge(1, 1000.0)
+    feed.tasks(1, 1, "", 1).add(5)
+    feed.tasks(1, 1, "", 2).add(0)
+
+    assert served(feed, 2, seconds=0.1) == [1, 2]
+
+
+def test_what_somebody_has_had_is_forgotten_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(feeding.time, "monotonic", lambda: now)
+    usage = Usage()
+    usage.charge(1, 8.0)
+
+    now += 3 * USAGE_HALF_LIFE
+
+    assert usage.of(1) == pytest.approx(1.0)
+
+
+# ---- flagged tasks -------------------------------------------------------------------------
+
+
+def test_flagged_tasks_come_after_all_others() -> None:
+    feed = Feed()
+    feed.flagged(1, 1, "").add()
+    feed.tasks(1, 1, "", 1).add(-5)
+
+    first = feed.choose(a_worker())
+    assert isinstance(first, TaskSource)
+    first.take(1)
+
+    assert isinstance(feed.choose(a_worker()), FlaggedSource)
+
+
+def test_flagged_tasks_do_not_wait_for_the_end_of_all_others() -> None:
+    feed = Feed()
+    feed.flagged(1, 1, "").add()
+    feed.tasks(1, 1, "", 1).add(9, 1_000_000)
+
+    assert any(isinstance(feed.choose(a_worker()), FlaggedSource) for _ in range(FLAGGED_TURN))
+
+
+def test_who_has_flagged_all_of_them_is_not_asked_until_there_is_another() -> None:
+    feed = Feed()
+    source = feed.flagged(1, 1, "")
+    source.add()
+    source.spent.add(a_worker().contributor)
+    assert feed.choose(a_worker()) is None
+
+    source.add()
+
+    assert feed.choose(a_worker()) is source
+
+
+def test_stages_of_outside_workers_are_not_fed_to_dask() -> None:
+    feed = Feed()
+    feed.outside.add(1)
+    feed.tasks(1, 1, "", 1).add(0)
+    feed.flagged(1, 1, "").add()
+
+    assert feed.choose(a_worker()) is None
+    assert feed.sources() == []
+    assert feed.choose_at(1) is feed.known(1, "", 1)
+
+
+def test_a_source_forgets_what_the_store_has_not_but_nothing_that_came_meanwhile() -> None:
+    source = TaskSource(1, 1, "", 1)
+    source.add(0, 5)
+    looked_at = source.added
+    source.add(3)
+    source.has_none(looked_at)
+    assert source.size == 6
+
+    source.has_none(source.added)
+    assert source.size == 0
+
+
+def test_a_voter_is_shown_a_flagged_task_that_came_while_another_was_taken() -> None:
+    source = FlaggedSource(1, 1, "")
+    source.add()
+    looked_at = source.added
+    source.take(1)
+    source.add()
+    source.has_none_for("ada", looked_at)
+
+    assert source.is_for("ada")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dcengine.verbs import BatchStatus, FailedItem, JobStatus, Progress, ProjectStatus, StageStatus
@@ -99,6 +101,27 @@ def test_a_project_is_measured_in_jobs() -> None:
     status = ProjectStatus(name="p", is_paused=False, stages=stages, open=10, succeeded=19, failed=1, workers=["w0"])
 
     assert said(figures.of_project(status, 2.5)) == "20 of 30 jobs, 2 running, 1 failed, 2.5/s, 4 s left, on w0"
+
+
+def test_a_stage_says_what_waits_for_parts_and_what_came_back() -> None:
+    stage = StageStatus(name="a", tags="", counts={"succeeded": 1, "blocked": 2, "returned": 3}, is_paused=True)
+
+    assert said(figures.of_stage(stage)) == "1 done, 2 waiting for parts, 3 returned, paused"
+
+
+def test_a_bar_is_full_when_all_that_come_to_its_stage_are_done() -> None:
+    def stage(shape: Any, **counts: int) -> StageStatus:
+        return StageStatus(name=shape, shape=shape, tags="", counts=counts)
+
+    opened = [
+        stage("expand", succeeded=4, returned=1),
+        stage("map", succeeded=90, queued=10),
+        stage("gather", blocked=4),
+    ]
+    assert figures.wholes([*opened, stage("map")]) == [4, 100, 4, 4]
+    assert figures.wholes([stage("map", succeeded=1000), stage("gather", succeeded=1), stage("map")]) == [1000, 1, 1]
+    assert figures.wholes([stage("map", queued=5), stage("expand"), stage("map")]) == [5, 5, 1]
+    assert figures.wholes([]) == []
 
 
 def test_a_paused_project_says_how_it_goes_on() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from dcengine.lists import Leaderboard, WorkerList
-from dcengine.verbs import LeaderboardRow, WorkerStatus
+from dcengine.verbs import LeaderboardRow, ProjectStatus, StageStatus, WorkerStatus
 
 ROWS = [LeaderboardRow("alice", 3000, 0.75), LeaderboardRow("\x1b[31mbob", 1000, 0.25)]
 
@@ -24,10 +24,26 @@ def test_a_leaderboard_is_a_list() -> None:
 
 def test_a_leaderboard_prints_as_a_table() -> None:
     assert repr(Leaderboard(ROWS)).splitlines() == [
-        "   contributor  tasks  share",
-        "1  alice        3,000  75.0%",
-        r"2  \x1b[31mbob  1,000  25.0%",
+        "   contributor  credit  share",
+        "1  alice         3,000  75.0%",
+        r"2  \x1b[31mbob   1,000  25.0%",
     ]
+
+
+def test_how_a_project_stands_prints_as_a_table() -> None:
+    stages = [
+        StageStatus(name="a", title="CPU", kind="lease", tags="", counts={"succeeded": 1200, "leased": 0}),
+        StageStatus(name="join", shape="gather", tags="", counts={"failed": 1, "blocked": 2}, is_paused=True),
+    ]
+    status = ProjectStatus(name="photos", is_paused=False, stages=stages, open=2, failed=1, warning="nobody\x1b[31m")
+
+    assert repr(status).splitlines() == [
+        "project photos (runs): 1 of 3 job(s) have ended, 1 failed",
+        "a (CPU)  lease           1,200 succeeded",
+        "join     gather, paused  1 failed, 2 blocked",
+        r"nobody\x1b[31m",
+    ]
+    assert repr(ProjectStatus(name="x", is_paused=True, stages=[])) == "project x (paused): 0 of 0 job(s) have ended"
 
 
 def test_an_empty_leaderboard_says_so() -> None:

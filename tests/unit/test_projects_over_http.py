@@ -12,7 +12,7 @@ from dcengine import codec, connection
 from dcengine.client import Client
 from dcengine.errors import InvalidOption, NotFound, ProjectInUse
 from dcengine.server import Listening, application, listen
-from dcengine.verbs import JobStatus
+from dcengine.verbs import ImportRecord, JobStatus, ProjectStatus, StageSpec
 from tests.unit.engine_double import EngineDouble, Tokens, items_of, project_of
 
 ODD = "100 % ä?&#+'%41;"
@@ -114,3 +114,55 @@ async def test_items_for_another_project_than_that_of_the_address_are_refused(cl
 
     with pytest.raises(InvalidOption, match="address"):
         await client._ask("POST", "v1/projects/photos/jobs", body=body)
+
+
+async def test_an_import_that_has_not_begun_is_none(engine: EngineDouble, client: Client) -> None:
+    await client.declare_project(project_of("photos", "first"))
+    name = "s3://bucket/{00000..41454}.tar?x=1&y=2#z"
+    assert await client.imported("photos", name) is None
+
+    engine.imports[f"photos/{name}"] = ImportRecord(items=5, digest=b"\xff" * 32, updated=1.5)
+
+    assert await client.imported("photos", name) == engine.imports[f"photos/{name}"]
+    with pytest.raises(InvalidOption, match=r"\?name"):
+        await client.imported("photos", "")
+    with pytest.raises(NotFound, match="nobody"):
+        await client.imported("nobody", name)
+
+
+async def test_one_stage_is_paused_and_the_others_go_on(client: Client) -> None:
+    await client.declare_project(project_of("photos", "first", "second"))
+
+    paused = await client.pause_project("photos", stage="second")
+    running = await client.run_project("photos", stage="second")
+
+    assert [stage.is_paused for stage in paused.stages] == [False, True]
+    assert [stage.is_paused for stage in running.stages] == [False, False]
+    with pytest.raises(NotFound, match="third"):
+        await client.pause_project("photos", stage="third")
+
+
+async def test_a_lease_stage_is_declared_without_a_function(client: Client) -> None:
+    spec = msgspec.structs.replace(project_of("laion"), stages=[StageSpec(name="a", kind="lease", title="CPU")])
+
+    declared = await client.declare_project(spec)
+
+    assert [(stage.kind, stage.title) for stage in declared.stages] == [("lease", "CPU")]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../b", "../jobs", "x" * 101, "a\nb", "\ud800"])
+async def test_a_name_that_leads_elsewhere_is_not_found(engine: EngineDouble, client: Client, name: str) -> None:
+    questions = (client.project(name), client.run_project(name), client.delete_project(name), client.outputs(name, "a"))
+    for question in questions:
+        with pytest.raises(NotFound, match="no project"):
+            await question
+    assert engine.questions == []
+
+
+@pytest.mark.parametrize("query", ["cancelled=maybe", "cancelled=True", "cancelled="])
+async def test_a_retry_must_say_clearly_whether_of_the_cancelled_too(client: Client, query: str) -> None:
+    await client.declare_project(project_of("photos", "first"))
+    name, _, value = query.partition("=")
+
+    with pytest.raises(InvalidOption, match=r"\?cancelled"):
+        await client._post(ProjectStatus, "v1/projects/photos/retry", {name: value})

@@ -14,12 +14,14 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from dcengine import codec, errors
 from dcengine.server import application
+from dcengine.server.answers import STATUS
 from dcengine.verbs import BatchStatus, JobStatus, Report, Submission
 from tests.unit.engine_double import EngineDouble, Tokens, batch_of, submission_of
 
 Browser = TestClient[web.Request, web.Application]
 ADMIN = {"Authorization": "Bearer admin-token"}
 MSGPACK = {"Content-Type": "application/msgpack"}
+BYTES = {"Content-Type": "application/octet-stream"}
 
 
 @pytest.fixture
@@ -166,6 +168,14 @@ async def test_a_body_above_the_limit_is_refused(engine: EngineDouble, browser: 
         "/v1/jobs?before=-1",
         "/v1/jobs?before=99999999999999999999",
         "/v1/jobs?state=happy",
+        "/v1/leaderboard?span=year",
+        "/v1/leaderboard?span=",
+        "/v1/leaderboard?limit=0",
+        "/v1/standing",
+        "/v1/standing?nickname=",
+        "/v1/standing?nickname=alice&span=Week",
+        "/v1/projects/photos/imports",
+        "/v1/projects/photos/outputs?limit=1001",
         "/v1/jobs/1/result?wait=nan",
         "/v1/jobs/1/result?wait=-1",
         "/v1/jobs/1/result?wait=soon",
@@ -219,6 +229,15 @@ async def test_an_error_of_the_engine_arrives_with_its_facts_and_a_fitting_statu
     assert answer.headers.get("Retry-After") == ("1" if isinstance(error, errors.EngineBusy) else None)
 
 
+def test_every_error_of_the_tree_has_a_status() -> None:
+    known = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DcengineError)
+    ]
+
+    found = {kind.__name__ for kind in known if not any(issubclass(kind, each) for each, _ in STATUS)}
+    assert found == {"DcengineError"}
+
+
 async def test_an_unforeseen_error_goes_to_the_log_and_not_to_the_caller(
     engine: EngineDouble, browser: Browser, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,6 +271,62 @@ async def test_the_first_page_links_only_to_relative_addresses(browser: Browser)
 
     assert 'href="v1/status"' in page
     assert 'href="/' not in page
+
+
+async def test_a_job_is_edited_with_the_bytes_that_are_sent(engine: EngineDouble, browser: Browser) -> None:
+    await post(browser, "/v1/jobs", submission_of())
+    await engine.end(1, "failed", b"")
+
+    for value in (codec.dumps({"a": 1}), b'J{"a": 1}'):
+        answer = await browser.post("/v1/jobs/1/edit", data=value, headers=BYTES)
+
+        assert (answer.status, (await answer.json())["task_state"]) == (200, "queued")
+        assert engine.inputs[1] == value
+
+
+# The last would be taken for a reference to a value that is somebody else's.
+@pytest.mark.parametrize("value", [b"", b"{}", b"\x00", b"B" + b"\0" * 40])
+async def test_an_input_that_is_no_packed_value_is_refused(
+    engine: EngineDouble, browser: Browser, value: bytes
+) -> None:
+    await post(browser, "/v1/jobs", submission_of())
+
+    answer = await browser.post("/v1/jobs/1/edit", data=value, headers=BYTES)
+
+    assert (answer.status, (await answer.json())["error"]) == (400, "InvalidOption")
+    assert engine.inputs == {}
+
+
+async def test_an_input_above_the_limit_or_of_another_type_is_refused(engine: EngineDouble, browser: Browser) -> None:
+    await post(browser, "/v1/jobs", submission_of())
+
+    large = await browser.post("/v1/jobs/1/edit", data=b"J" + b"1" * 5000, headers=BYTES)
+    other = await browser.post("/v1/jobs/1/edit", data=b"J1", headers={"Content-Type": "text/plain"})
+
+    assert (large.status, other.status) == (413, 400)
+    assert engine.inputs == {}
+
+
+IDS = [b"", b"1", b"{}", b'["1"]', b"[1.5]", b"[-1]", b"[99999999999999999999]", b"[true]", b"[null]", b"\xff"]
+
+
+@pytest.mark.parametrize("body", [*IDS, b"[%s]" % b",".join([b"1"] * 1001)], ids=lambda body: repr(body[:12]))
+async def test_ids_that_cannot_be_are_refused(engine: EngineDouble, browser: Browser, body: bytes) -> None:
+    answer = await browser.post("/v1/jobs/retry", data=body, headers={"Content-Type": "application/json"})
+
+    problem = await answer.json()
+    assert (answer.status, problem["error"]) == (400, "InvalidOption")
+    assert "ids of jobs" in problem["message"]
+    assert engine.questions == []
+
+
+async def test_a_body_nested_without_end_is_refused(engine: EngineDouble, browser: Browser) -> None:
+    deep = b"\x81\xa1x" + b"\x91" * 4000
+
+    answer = await browser.post("/v1/jobs", data=deep, headers=MSGPACK)
+
+    assert answer.status == 400
+    assert engine.questions == []
 
 
 async def test_all_fields_of_a_submission_arrive(engine: EngineDouble, browser: Browser) -> None:

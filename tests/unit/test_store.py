@@ -18,12 +18,14 @@ from dcengine.jobs import Chunk, State, Task
 from dcengine.store import Store, now
 from dcengine.store import writer as writing
 from dcengine.store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch
-from dcengine.store.moving import Lease, Move, WakeDue
+from dcengine.store.handing import Consequences
+from dcengine.store.leasing import SELECT_QUEUED, Holder, Lease
+from dcengine.store.moving import Move, WakeDue
 from dcengine.store.names import Names
 from dcengine.store.opening import open_for_writing
 from dcengine.store.saying import AddOutput
 from dcengine.store.submitting import AddBatch, Added, AddJob
-from dcengine.verbs import BatchSubmission, JobResult, Options, Submission
+from dcengine.verbs import BatchSubmission, Options, Submission
 
 FUNCTION = pack_function(len)
 
@@ -49,7 +51,7 @@ def a_batch(count: int, per_block: int = 4) -> AddBatch:
 
 
 async def lease(store: Store, n: int = 1, need: int = 1) -> list[Task]:
-    tasks: list[Task] = await store.apply(Lease(1, need, n, "w1", now()))
+    tasks: list[Task] = await store.apply(Lease(1, need, 1, n, Holder("w1"), now()))
     return tasks
 
 
@@ -77,8 +79,7 @@ async def test_a_job_goes_from_queued_over_leased_to_succeeded(store: Store) -> 
     assert (task.function, task.input) == (FUNCTION.digest, b"input")
     await store.apply(success(task))
 
-    result = await store.reads.result(added.id)
-    assert result == JobResult("succeeded", b"output")
+    assert await store.reads.end(added.id) == ("succeeded", b"output", None)
     assert (await store.reads.counts())["succeeded"] == 1
     assert [row.tasks for row in await store.reads.leaderboard("functions")] == [1]
 
@@ -114,7 +115,7 @@ async def test_two_reports_in_one_commit_are_accepted_once(store: Store) -> None
 
     outcomes = await asyncio.gather(*(store.apply(success(task)) for _ in range(5)), return_exceptions=True)
 
-    assert outcomes.count(True) == 1
+    assert sum(isinstance(outcome, Consequences) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, StaleLease) for outcome in outcomes) == 4
     assert rows(store, "SELECT count(*) FROM credit") == [(1,)]
 
@@ -134,7 +135,7 @@ async def test_a_waiting_task_is_queued_when_it_is_due(store: Store) -> None:
 
     assert await store.apply(WakeDue(now())) == []
     assert await lease(store) == []
-    assert await store.apply(WakeDue(due)) == [(1, 1, 0)]
+    assert await store.apply(WakeDue(due)) == [(1, 1, 1, 0, 0)]
     (again,) = await lease(store)
     assert (again.attempt, again.errors) == (2, 1)
 
@@ -155,8 +156,6 @@ async def test_work_is_leased_by_its_need(store: Store) -> None:
 
 
 async def test_a_lease_uses_the_partial_index_and_sorts_nothing(store: Store) -> None:
-    from dcengine.store.moving import SELECT_QUEUED
-
     plan = rows(store, "EXPLAIN QUERY PLAN " + SELECT_QUEUED.replace("?", "1"))
 
     assert any("task USING INDEX task_queued" in step[3] for step in plan), plan
@@ -255,10 +254,9 @@ async def test_every_item_of_a_batch_is_found_as_a_job(store: Store) -> None:
     )
 
     assert (await store.reads.job(6)).state == "succeeded"
-    result = await store.reads.result(6)
-    assert result == JobResult("succeeded", b"y")
+    assert await store.reads.end(6) == ("succeeded", pack([b"x", b"y"]), 1)
     assert (await store.reads.job(7)).state == "open"
-    assert await store.reads.result(7) is None
+    assert await store.reads.end(7) is None
 
 
 # ---- the writer ----------------------------------------------------------------------------
@@ -369,7 +367,7 @@ async def test_a_writer_whose_epoch_is_over_is_stopped(store: Store, tmp_path: P
 async def test_a_full_disk_refuses_cleanly_and_serves_again_when_there_is_room(tmp_path: Path) -> None:
     def small() -> sqlite3.Connection:
         connection = open_for_writing(tmp_path / "work.db")
-        connection.execute("PRAGMA max_page_count = 80")
+        connection.execute("PRAGMA max_page_count = 180")
         return connection
 
     store = Store(tmp_path / "work.db")

@@ -156,5 +156,6 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path, monkeypatc
         "created",
         "last_number",
         "is_paused",
+        "is_deleted",
     ]
     connection.close()

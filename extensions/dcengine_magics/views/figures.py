@@ -122,14 +122,16 @@ def of_job(status: JobStatus) -> list[Figure]:
         took = _took(status.created, status.finished)
         return _said(Figure(status.state, status.state), Figure(took), Figure(_tried(status)))
     on = [status.worker] if status.worker and status.task_state == "leased" else []
-    return _said(Figure(JOB_WORDS[status.task_state]), Figure(done + total), Figure(text), Figure(_on(on)),
+    is_early = status.task_state == "waiting" and not status.errors
+    does = "waits for its time" if is_early else JOB_WORDS[status.task_state]
+    return _said(Figure(does), Figure(done + total), Figure(text), Figure(_on(on)),
                  Figure(_tried(status)))  # fmt: skip
 
 
 JOB_WORDS = {
     "queued": "waits for its turn",
     "waiting": "waits to run again",
-    "blocked": "waits for others",
+    "blocked": "waits for its parts",
     "leased": "runs",
     "succeeded": "ends",
     "failed": "ends",
@@ -171,4 +173,23 @@ def of_stage(stage: StageStatus) -> list[Figure]:
         _counted(counts.get("leased", 0), "running"),
         _counted(counts.get("failed", 0), "failed"),
         _counted(counts.get("cancelled", 0), "cancelled"),
+        Figure(f"{counts['blocked']:,} waiting for parts" if counts.get("blocked") else ""),
+        Figure(f"{counts['returned']:,} returned" if counts.get("returned") else ""),
+        Figure("paused" if stage.is_paused else ""),
     )
+
+
+def wholes(stages: Sequence[StageStatus]) -> list[int]:
+    """Return how many jobs come to each of *stages*, as far as is known by now: whole ones, or their parts."""
+    levels, found = [_here(stages[0])] if stages else [], []
+    for stage, following in zip(stages, [*stages, None][1:], strict=True):
+        if stage.shape == "gather":
+            levels = levels[:-1] or [_here(stage)]
+        found.append(max(1, levels[-1]))
+        if stage.shape == "expand" and following is not None:
+            levels.append(_here(following))
+    return found
+
+
+def _here(stage: StageStatus) -> int:
+    return sum(number for state, number in stage.counts.items() if state != "returned")

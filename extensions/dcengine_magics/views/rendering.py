@@ -87,7 +87,7 @@ def job_parts(status: JobStatus) -> list[Part]:
 
 def project_html(status: ProjectStatus, per_second: float = 0.0, failed: Sequence[FailedItem] = ()) -> str:
     """Return a project: a bar for each stage, the figures of all below, failed jobs by reason."""
-    cells = "".join(_stage_cells(stage, status.total) for stage in status.stages)
+    cells = "".join(map(_stage_cells, status.stages, figures.wholes(status.stages)))
     grid = "display:grid;grid-template-columns:fit-content(14em) minmax(6em,1fr) fit-content(16em);gap:2px 12px;"
     return _frame(
         _head(status.name, "project"),
@@ -98,11 +98,10 @@ def project_html(status: ProjectStatus, per_second: float = 0.0, failed: Sequenc
     )
 
 
-def _stage_cells(stage: StageStatus, total: int) -> str:
-    whole = total or 1
+def _stage_cells(stage: StageStatus, whole: int) -> str:
     kinds = {"succeeded": "succeeded", "failed": "failed", "cancelled": "cancelled", "leased": "running"}
     parts = [(kind, stage.counts.get(state, 0) / whole) for state, kind in kinds.items()]
-    return f"<div>{_code(stage.name, 40)}</div><div>{_bar(parts)}</div>{_line(figures.of_stage(stage))}"
+    return f"<div>{_code(stage.label, 40)}</div><div>{_bar(parts)}</div>{_line(figures.of_stage(stage))}"
 
 
 # ---- contributors and workers --------------------------------------------------------------
@@ -122,7 +121,7 @@ def leaderboard_html(rows: Sequence[LeaderboardRow], project: str) -> str:
         + "</tr>"
         for place, row in enumerate(rows[:ROWS], 1)
     )
-    head = _header(("", "right"), ("contributor", "left"), ("tasks", "right"), ("share", "right"), ("", "left"))
+    head = _header(("", "right"), ("contributor", "left"), ("credit", "right"), ("share", "right"), ("", "left"))
     return _frame(_head("leaderboard", project), _table(head, body), _more(len(rows) - ROWS, "contributors"))
 
 

@@ -153,8 +153,9 @@ class LeaderboardSubject:
     def look(self, patience: float) -> Sight:
         link, project = self._board.link, self._board.project
         if link is not None and self._rest.note(self._is_busy(link, patience)):
-            rows: list[LeaderboardRow] = ask(link, "leaderboard", project, patience=patience)
-            self._board = Leaderboard(rows, project, link)
+            span = self._board.span
+            rows: list[LeaderboardRow] = ask(link, "leaderboard", project, span=span, patience=patience)
+            self._board = Leaderboard(rows, project, link, span)
         return Sight(rendering.leaderboard_html(self._board, project), repr(self._board), self._rest.is_over)
 
     def _is_busy(self, link: Link, patience: float) -> bool:

@@ -41,12 +41,11 @@ def job_text(status: JobStatus, why: str = "") -> str:
 
 def project_text(status: ProjectStatus, per_second: float = 0.0, failed: Sequence[FailedItem] = ()) -> str:
     """Return a project: a line for each stage, then the figures of all, failed jobs by reason."""
-    whole = status.total or 1
     rows = []
-    for stage in status.stages:
+    for stage, whole in zip(status.stages, figures.wholes(status.stages), strict=True):
         counts = stage.counts
         parts = [("succeeded", counts.get("succeeded", 0) / whole), ("failed", counts.get("failed", 0) / whole)]
-        rows.append((clean(stage.name, 40), _bar(parts), _line(figures.of_stage(stage))))
+        rows.append((clean(stage.label, 40), _bar(parts), _line(figures.of_stage(stage))))
     stages = table(("", "", ""), rows).splitlines()[1:]
     lines = [f"project {clean(status.name, 80)}", *stages, _line(figures.of_project(status, per_second))]
     if status.warning is not None:

@@ -1,0 +1,16 @@
+"""The engine's verbs over HTTP: what a process that does not own the engine talks through."""
+
+from __future__ import annotations
+
+from .batches import AboutBatches
+from .cluster import AboutCluster
+from .jobs import STATE_HEADER, AboutJobs
+from .leases import AboutLeases
+from .projects import AboutProjects
+from .upkeep import AboutUpkeep
+
+__all__ = ["STATE_HEADER", "Client"]
+
+
+class Client(AboutJobs, AboutBatches, AboutProjects, AboutLeases, AboutCluster, AboutUpkeep):
+    """Asks for the verbs; what is asked again because an answer was lost is done once."""

@@ -1,0 +1,32 @@
+"""Questions about the engine, its workers and what they earned."""
+
+from __future__ import annotations
+
+from ..connection import Connection, Query
+from ..verbs import EngineStatus, JoinTicket, LeaderboardRow, Span, Standing, WorkerStatus
+
+
+class AboutCluster(Connection):
+    """Asks about the engine and its workers."""
+
+    async def workers(self) -> list[WorkerStatus]:
+        return await self._get(list[WorkerStatus], "v1/workers")
+
+    async def explain(self, tags: str) -> str:
+        return await self._text("v1/explain", {"tags": tags})
+
+    async def leaderboard(
+        self, project: str = "functions", *, span: Span = "all", limit: int = 1000
+    ) -> list[LeaderboardRow]:
+        query: Query = {"project": project, "span": span, "limit": limit}
+        return await self._get(list[LeaderboardRow], "v1/leaderboard", query)
+
+    async def standing(self, project: str, nickname: str, *, span: Span = "all") -> Standing:
+        query = {"project": project, "nickname": nickname, "span": span}
+        return await self._get(Standing, "v1/standing", query)
+
+    async def status(self) -> EngineStatus:
+        return await self._get(EngineStatus, "v1/status")
+
+    async def join_ticket(self) -> JoinTicket:
+        return await self._get(JoinTicket, "v1/cluster")

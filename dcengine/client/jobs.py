@@ -1,0 +1,96 @@
+"""Questions about single jobs."""
+
+from __future__ import annotations
+
+import uuid
+
+import msgspec
+
+from ..connection import Connection, Question
+from ..verbs import HistoryEntry, JobResult, JobStatus, Submission, Transcript
+
+STATE_HEADER = "X-Dcengine-State"
+RETRIED_AT_ONCE = 1000  #: jobs in one request
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_history = msgspec.msgpack.Decoder(list[HistoryEntry]).decode
+
+
+class Cancelled(msgspec.Struct):
+    """How many jobs that were."""
+
+    cancelled: int
+
+
+class Retried(msgspec.Struct):
+    """How many jobs that were."""
+
+    retried: int
+
+
+class AboutJobs(Connection):
+    """Asks about jobs, and for them."""
+
+    async def submit(self, submission: Submission) -> JobStatus:
+        if submission.request is None:
+            submission = msgspec.structs.replace(submission, request=uuid.uuid4().hex)
+        return self._value(JobStatus, await self._ask("POST", "v1/jobs", body=_encode(submission)))
+
+    async def job(self, id: int) -> JobStatus:
+        return await self._get(JobStatus, f"v1/jobs/{id}")
+
+    async def jobs(
+        self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[JobStatus]:
+        query = {"state": state, "project": project, "before": before, "limit": limit}
+        return await self._get(list[JobStatus], "v1/jobs", query)
+
+    async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
+        async def ask(piece: float) -> JobResult | None:
+            answer = await self._ask("GET", f"v1/jobs/{id}/result", {"wait": piece})
+            if answer.status == 204:
+                return None
+            if STATE_HEADER not in answer.headers:
+                raise self._not_ours(answer)
+            return JobResult(answer.headers[STATE_HEADER], answer.body)
+
+        return await self._until(ask, wait)
+
+    async def output(self, id: int) -> str:
+        return await self._text(f"v1/jobs/{id}/output")
+
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        async def ask(piece: float) -> Transcript | None:
+            said = await self._get(Transcript, f"v1/jobs/{id}/transcript", {"after": after, "wait": piece})
+            return said if said.lines or said.is_complete else None
+
+        return await self._until(ask, wait) or Transcript([])
+
+    async def why(self, id: int) -> str:
+        return await self._text(f"v1/jobs/{id}/why")
+
+    async def history(self, id: int) -> list[HistoryEntry]:
+        return self._unpacked(_decode_history, await self._ask("GET", f"v1/jobs/{id}/history"))
+
+    async def retry(self, ids: list[int]) -> int:
+        retried = 0
+        for start in range(0, len(ids), RETRIED_AT_ONCE):
+            some = ids[start : start + RETRIED_AT_ONCE]
+            retried += (await self._post(Retried, "v1/jobs/retry", value=some)).retried
+        return retried
+
+    async def edit(self, id: int, input: bytes) -> JobStatus:
+        question = Question("POST", f"v1/jobs/{id}/edit", body=input, content_type="application/octet-stream")
+        return self._value(JobStatus, await self._answer(question.once()))
+
+    async def interrupt(self, id: int) -> JobStatus:
+        return await self._post(JobStatus, f"v1/jobs/{id}/interrupt")
+
+    async def kill(self, id: int) -> JobStatus:
+        return await self._post(JobStatus, f"v1/jobs/{id}/kill")
+
+    async def cancel(self, id: int) -> JobStatus:
+        return await self._post(JobStatus, f"v1/jobs/{id}/cancel")
+
+    async def cancel_unfinished(self) -> int:
+        return (await self._post(Cancelled, "v1/jobs/cancel-unfinished")).cancelled

@@ -1,0 +1,256 @@
+"""What an engine can be asked, in this process or over HTTP, and what it answers.
+
+`Verbs` is implemented by the engine itself and by the HTTP client; handles and the command line
+talk to either. Values stay packed bytes here: nothing in this package unpickles.
+Times are Unix seconds (float); durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .cluster import EngineStatus, JoinTicket, LeaderboardRow, Span, WorkerStatus
+from .functions import BatchSubmission, Function, OnNoMatch, Options, Submission
+from .jobs import (
+    BatchStatus,
+    FailedItem,
+    Flag,
+    HistoryEntry,
+    JobResult,
+    JobStatus,
+    Line,
+    Progress,
+    Report,
+    Transcript,
+    Try,
+)
+from .leases import Completion, Heartbeat, LeasedTask, LeaseRequest, TaskAnswer, TaskFailure, TaskFlag
+from .projects import (
+    AddedJobs,
+    Deletion,
+    ImportRecord,
+    ImportStep,
+    ItemsSubmission,
+    ProjectSpec,
+    ProjectStatus,
+    StageOutput,
+    StageSpec,
+    StageStatus,
+    Standing,
+)
+from .upkeep import BackupDone, VacuumDone
+
+__all__ = [
+    "AddedJobs",
+    "BackupDone",
+    "BatchStatus",
+    "BatchSubmission",
+    "Completion",
+    "Deletion",
+    "EngineStatus",
+    "FailedItem",
+    "Flag",
+    "Function",
+    "Heartbeat",
+    "HistoryEntry",
+    "ImportRecord",
+    "ImportStep",
+    "ItemsSubmission",
+    "JobResult",
+    "JobStatus",
+    "JoinTicket",
+    "LeaderboardRow",
+    "LeaseRequest",
+    "LeasedTask",
+    "Line",
+    "OnNoMatch",
+    "Options",
+    "Progress",
+    "ProjectSpec",
+    "ProjectStatus",
+    "Report",
+    "Span",
+    "StageOutput",
+    "StageSpec",
+    "StageStatus",
+    "Standing",
+    "Submission",
+    "TaskAnswer",
+    "TaskFailure",
+    "TaskFlag",
+    "Transcript",
+    "Try",
+    "VacuumDone",
+    "Verbs",
+    "WorkerStatus",
+]
+
+
+class Verbs(Protocol):
+    """The questions. Every one may raise `NotFound` for an unknown id."""
+
+    async def submit(self, submission: Submission) -> JobStatus: ...
+    async def submit_batch(self, submission: BatchSubmission) -> BatchStatus: ...
+
+    async def job(self, id: int) -> JobStatus: ...
+    async def jobs(
+        self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[JobStatus]:
+        """Return jobs that are no items of a batch, newest first, those with an id below *before*."""
+        ...
+
+    async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
+        """Return the job's end, after at most *wait* seconds; None while it is open."""
+        ...
+
+    async def output(self, id: int) -> str:
+        """Return what the job printed so far."""
+        ...
+
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        """Return what was said after line *after*; wait up to *wait* seconds for the first line or the end."""
+        ...
+
+    async def why(self, id: int) -> str:
+        """Return why the job is not running, in a sentence or two."""
+        ...
+
+    async def history(self, id: int) -> list[HistoryEntry]:
+        """Return what each stage made of job *id* in each generation, in the order in which it came there."""
+        ...
+
+    async def retry(self, ids: list[int]) -> int:
+        """Queue failed and cancelled jobs again where they ended; return how many that were.
+
+        With a part of a job that has failed for it, that job goes on too, with all its parts that did not succeed.
+        """
+        ...
+
+    async def edit(self, id: int, input: bytes) -> JobStatus:
+        """Give job *id* another input, a packed value, at the stage where it is or ended, and queue it there.
+
+        Raises `NotEditable` for one that runs, waits for its parts, or succeeded.
+        """
+        ...
+
+    async def interrupt(self, id: int) -> JobStatus:
+        """Raise KeyboardInterrupt in the running code, which may catch it and go on; cancel a job that waits."""
+        ...
+
+    async def kill(self, id: int) -> JobStatus:
+        """Cancel the job; if it runs, end its process at once."""
+        ...
+
+    async def cancel(self, id: int) -> JobStatus: ...
+    async def cancel_unfinished(self) -> int:
+        """Cancel every open job and batch; return how many jobs that were, items included."""
+        ...
+
+    async def batch(self, id: int) -> BatchStatus: ...
+    async def batches(self, *, before: int | None = None, limit: int = 50) -> list[BatchStatus]: ...
+    async def reports(self, id: int, *, after: int = 0, wait: float = 0.0) -> list[Report]:
+        """Return accepted reports with a cursor above *after*; wait up to *wait* seconds for the first."""
+        ...
+
+    async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
+        """Return the first failed items of batch *id*, in order of their items, without their payload."""
+        ...
+
+    async def cancel_batch(self, id: int) -> BatchStatus: ...
+    async def retry_batch(self, id: int) -> BatchStatus:
+        """Queue the failed and cancelled items again."""
+        ...
+
+    async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
+        """Create a project, paused, or bring the stages of an existing one up to date."""
+        ...
+
+    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs: ...
+    async def run_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
+        """Let the tasks of the project, or of one stage, be handed out."""
+        ...
+
+    async def pause_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
+        """Hand no more tasks of the project, or of one stage, out; what runs goes on."""
+        ...
+
+    async def cancel_project(self, name: str) -> int:
+        """Cancel every open job of the project; return how many that were."""
+        ...
+
+    async def retry_project(self, name: str, *, stage: str | None = None, cancelled: bool = False) -> int:
+        """Queue the failed jobs of the project again, or those that failed at *stage*; the cancelled ones on demand."""
+        ...
+
+    async def deletion(self, name: str) -> Deletion:
+        """Return what `delete_project` would delete."""
+        ...
+
+    async def delete_project(self, name: str) -> Deletion:
+        """Delete the project with its jobs, their values and its credit; what runs is cancelled.
+
+        Its name is free at once; its rows go bit by bit.
+        """
+        ...
+
+    async def imported(self, project: str, name: str) -> ImportRecord | None:
+        """Return how far the import called *name* has come, None if it has not begun."""
+        ...
+
+    async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
+        """Return the project as it stands.
+
+        With *wait*, once no job of it is open, or has still to leave *stage*, or so many seconds are over.
+        """
+        ...
+
+    async def projects(self) -> list[ProjectStatus]: ...
+    async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        """Return how jobs left *stage*, by number: those above number *after*, a page at a time."""
+        ...
+
+    async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        """Return the jobs that failed, at whatever stage, by number: those above number *after*, a page at a time."""
+        ...
+
+    async def find_job(self, project: str, number: int) -> int:
+        """Return the id of the job that has *number* in *project*."""
+        ...
+
+    async def lease(self, request: LeaseRequest) -> list[LeasedTask]:
+        """Hand tasks of a lease stage to an outside worker; none if there are none after its waiting time."""
+        ...
+
+    async def heartbeat(self, beats: list[Heartbeat]) -> list[TaskAnswer]: ...
+    async def complete(self, completions: list[Completion]) -> list[TaskAnswer]: ...
+    async def fail(self, failures: list[TaskFailure]) -> list[TaskAnswer]: ...
+    async def flag(self, flags: list[TaskFlag]) -> list[TaskAnswer]: ...
+    async def release(self, tokens: list[str]) -> list[TaskAnswer]:
+        """Put tasks back that a worker will not do; that counts against nobody."""
+        ...
+
+    async def workers(self) -> list[WorkerStatus]: ...
+    async def explain(self, tags: str) -> str:
+        """Return which workers match *tags*, or what the nearest one lacks."""
+        ...
+
+    async def leaderboard(
+        self, project: str = "functions", *, span: Span = "all", limit: int = 1000
+    ) -> list[LeaderboardRow]:
+        """Return who earned how much in *span*, most first. Spans end with the current hour."""
+        ...
+
+    async def standing(self, project: str, nickname: str, *, span: Span = "all") -> Standing:
+        """Return one contributor's place; raises `NotFound` for a nickname without credit."""
+        ...
+
+    async def status(self) -> EngineStatus: ...
+    async def join_ticket(self) -> JoinTicket: ...
+
+    async def backup(self, path: str) -> BackupDone:
+        """Copy the file to the new file *path* on the engine's machine, as it stands, while work goes on."""
+        ...
+
+    async def vacuum(self) -> VacuumDone:
+        """Give the space of what was deleted back to the disk; nothing is written meanwhile."""
+        ...

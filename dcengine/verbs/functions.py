@@ -1,0 +1,52 @@
+"""What is asked for when a function is to be called."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+OnNoMatch = Literal["wait", "fail"]
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A function ready to travel."""
+
+    digest: bytes  #: sha256 of *code*
+    name: str  #: for people: module and qualified name
+    code: bytes  #: cloudpickle of the callable
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a function is to be run."""
+
+    tags: str = ""  #: tag expression; empty matches every worker
+    retries: int = 0  #: n allows n + 1 runs
+    crash_retries: int = 2  #: the same for runs whose process ended under them; single calls only
+    timeout: float | None = None
+    priority: int = 0  #: higher runs earlier
+    on_no_match: OnNoMatch = "wait"
+    not_before: float | None = None  #: Unix seconds; it waits until then
+    keep: float | None = None  #: seconds after its end that its values are kept; None for ever
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One call to store and run."""
+
+    function: Function
+    input: bytes  #: packed ``(args, kwargs)``
+    options: Options = Options()
+    key: str | None = None  #: the same key gives the same job
+    request: str | None = None  #: idempotency key: a repeated request gets the same answer
+    submitter: str = ""
+
+
+class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """The calls of one map to store and run."""
+
+    function: Function
+    blocks: list[bytes]  #: inputs in order, each block packed by `codec.pack`
+    count: int
+    options: Options = Options()
+    request: str | None = None
+    submitter: str = ""

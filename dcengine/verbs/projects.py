@@ -1,0 +1,218 @@
+"""Projects as they are declared, filled, watched and put away."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..jobs import (
+    BACK_OFF,
+    BACK_OFF_LIMIT,
+    CRASH_RETRIES,
+    GENERATIONS,
+    LEASE_SECONDS,
+    LEASE_VOTES,
+    CreditBy,
+    Kind,
+    OnFailedPart,
+    Shape,
+)
+from ..plain import clean, table
+from .functions import Function
+
+ENDED = frozenset({"succeeded", "failed", "cancelled", "returned"})  #: states of tasks that move no more
+
+
+class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a project, as its author declares it."""
+
+    name: str
+    title: str = ""  #: for people, where it is not the name
+    kind: Kind = "function"
+    shape: Shape = "map"
+    #: Takes one value, the output of the stage before, a gather a list of them; returns the next one's input, an
+    #: expand an iterable of them. None for a lease stage.
+    function: Function | None = None
+    tags: str = ""  #: tag expression; empty matches every worker
+    retries: int = 0  #: n allows n + 1 runs
+    crash_retries: int = CRASH_RETRIES
+    timeout: float | None = None  #: seconds one run may take; for a lease stage, however often it is renewed
+    priority: int = 0  #: of its tasks, above that of their jobs; higher runs earlier
+    lease_seconds: float = LEASE_SECONDS  #: how long an outside worker may keep a task without a word
+    back_off: float = BACK_OFF  #: seconds before the second run, at most; doubled with each error
+    back_off_limit: float = BACK_OFF_LIMIT  #: seconds between two runs, at most
+    votes: int | None = None  #: distinct voters that send a job back; None: 1 for a function, 3 for a lease stage
+    generations: int = GENERATIONS  #: times that this stage may send a job back before it fails
+    credit: CreditBy = "task"
+    on_failed_part: OnFailedPart = "fail"  #: for a gather
+    is_paused: bool = False  #: only when the stage is new
+
+    @property
+    def votes_needed(self) -> int:
+        """How many distinct voters send a job back from here."""
+        return self.votes if self.votes is not None else LEASE_VOTES if self.kind == "lease" else 1
+
+
+class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as its author declares it."""
+
+    name: str
+    stages: list[StageSpec]  #: in order
+    submitter: str = ""
+
+
+class ImportStep(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of which import some items are."""
+
+    name: str  #: of the import, within the project
+    offset: int  #: items of it before these
+    before: bytes  #: digest of the items before these; empty at the start
+    after: bytes  #: digest of the items including these
+
+
+class ImportRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an import has come."""
+
+    items: int
+    digest: bytes
+    updated: float  #: Unix seconds
+    root: int | None = None  #: the job whose parts the items are, where a gather waits for them
+
+
+class ItemsSubmission(msgspec.Struct, frozen=True, kw_only=True):
+    """Items to send through a project, one job for each.
+
+    Where a gather waits for what is added, all items of one `add` are parts of one job, its root: the first
+    submission makes it, the others name it, and the last says that it is the last.
+    """
+
+    project: str
+    blocks: list[bytes]  #: packed values in order, each block packed by `codec.pack`
+    count: int
+    keys: list[str] | None = None  #: one for each item; a key that the project knows already makes no new job
+    priority: int = 0
+    not_before: float | None = None  #: Unix seconds
+    keep: float | None = None  #: seconds after their end that their values are kept; None for ever
+    root: int | None = None  #: the job whose parts they are, as told by the submission before
+    is_last: bool = True  #: no more parts of the same root will come
+    imported: ImportStep | None = None
+    request: str | None = None  #: idempotency key, as in `Submission`
+    submitter: str = ""
+
+
+class AddedJobs(msgspec.Struct, frozen=True):
+    """The jobs made of some items: consecutive ids, consecutive numbers within the project.
+
+    With keys that were known already there are fewer than items.
+    """
+
+    first_id: int
+    first_number: int
+    count: int
+    root: int | None = None  #: the job whose parts they are
+    known: int = 0  #: items that were there already: by their keys, or by an import
+
+
+class StageStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a project as people see it."""
+
+    name: str
+    tags: str
+    counts: dict[str, int]  #: task state -> number of tasks at this stage, states without any left out
+    title: str = ""
+    kind: Kind = "function"
+    shape: Shape = "map"
+    is_paused: bool = False
+
+    @property
+    def label(self) -> str:
+        """What people call it: its name, and its title if that is another."""
+        return f"{self.name} ({self.title})" if self.title not in ("", self.name) else self.name
+
+    @property
+    def what(self) -> str:
+        """Who does it and how, in a word."""
+        kind = self.kind if self.shape == "map" else self.shape
+        return f"{kind}, paused" if self.is_paused else kind
+
+    @property
+    def said(self) -> str:
+        """How many of its tasks are in which state, in words."""
+        return ", ".join(f"{number:,} {state}" for state, number in self.counts.items() if number)
+
+
+class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A project as people see it. A part of a job is a job too."""
+
+    name: str
+    is_paused: bool  #: its tasks are not handed out
+    stages: list[StageStatus]  #: in order
+    open: int = 0  #: jobs by what became of them
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    workers: list[str] = []  #: that run its tasks now
+    warning: str | None = None  #: what its author should know now: nobody has the tags of a stage, say
+
+    def __repr__(self) -> str:
+        state = "paused" if self.is_paused else "runs" if self.open else "idle"
+        ended = f"{self.done:,} of {self.total:,} job(s) have ended"
+        lines = [", ".join([f"project {clean(self.name, 80)} ({state}): {ended}", *self._lost()])]
+        rows = [(clean(stage.label, 60), stage.what, stage.said) for stage in self.stages]
+        lines += table(("", "", ""), rows).splitlines()[1:]
+        return "\n".join(lines if self.warning is None else [*lines, clean(self.warning)])
+
+    def _lost(self) -> list[str]:
+        lost = (("failed", self.failed), ("cancelled", self.cancelled))
+        return [f"{number:,} {state}" for state, number in lost if number]
+
+    @property
+    def done(self) -> int:
+        """How many jobs have ended, in whatever way."""
+        return self.succeeded + self.failed + self.cancelled
+
+    @property
+    def total(self) -> int:
+        """How many jobs were ever added."""
+        return self.open + self.done
+
+    def open_until(self, stage: str | None) -> int:
+        """Return how many jobs have not left *stage* yet; None stands for the last one."""
+        if stage is None:
+            return self.open
+        names = [each.name for each in self.stages]
+        until = names.index(stage) + 1 if stage in names else 0
+        return sum(n for each in self.stages[:until] for state, n in each.counts.items() if state not in ENDED)
+
+
+class StageOutput(msgspec.Struct, frozen=True):
+    """How one job left one stage."""
+
+    job: int
+    number: int  #: the job's, within its project
+    state: str  #: succeeded or failed
+    data: bytes  #: a packed value, or a packed `codec.Failure`
+    stage: str = ""
+    parent: int | None = None  #: number of the job whose part this one is
+
+
+class Deletion(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes, or went, with a project."""
+
+    project: str
+    jobs: int
+    open: int  #: of them
+    running: int  #: of those
+    contributors: int  #: whose credit goes with it
+
+    def __repr__(self) -> str:
+        jobs = f"{self.jobs:,} job(s), {self.open:,} of them open and {self.running:,} running"
+        return f"<project {self.project!r}: {jobs}, and the credit of {self.contributors:,} contributor(s)>"
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """One contributor's place in a project."""
+
+    nickname: str
+    rank: int  #: from 1; those with as much share it
+    units: int
+    contributors: int  #: that have earned something

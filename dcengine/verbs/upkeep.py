@@ -1,0 +1,24 @@
+"""Keeping the file: copies of it, and its size."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class BackupDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of the file."""
+
+    path: str
+    bytes: int
+    blobs: int  #: values outside the file that were copied beside it
+    seconds: float
+
+
+class VacuumDone(msgspec.Struct, frozen=True, kw_only=True):
+    """What cleaning up has given back."""
+
+    before: int  #: bytes of the file
+    after: int
+    blobs: int  #: values outside the file that nothing referred to any more
+    blob_bytes: int
+    seconds: float

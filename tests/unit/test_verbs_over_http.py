@@ -1,0 +1,312 @@
+"""Every verb, from the client through the server to an engine and back: what is asked, answered and raised."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import pytest
+
+from dcengine import codec
+from dcengine.client import Client
+from dcengine.errors import InvalidTransition
+from dcengine.server import Listening, application, listen
+from dcengine.verbs import (
+    AddedJobs,
+    BackupDone,
+    BatchStatus,
+    Completion,
+    Deletion,
+    EngineStatus,
+    FailedItem,
+    Flag,
+    Heartbeat,
+    HistoryEntry,
+    ImportRecord,
+    ImportStep,
+    ItemsSubmission,
+    JobResult,
+    JobStatus,
+    JoinTicket,
+    LeaderboardRow,
+    LeasedTask,
+    LeaseRequest,
+    Line,
+    ProjectSpec,
+    ProjectStatus,
+    Report,
+    StageOutput,
+    StageSpec,
+    StageStatus,
+    Standing,
+    TaskAnswer,
+    TaskFailure,
+    TaskFlag,
+    Transcript,
+    Try,
+    VacuumDone,
+    Verbs,
+    WorkerStatus,
+)
+from tests.unit.engine_double import Tokens, batch_of, submission_of
+from tests.unit.losing import losing_answers
+
+ODD = "100 % ä?&#+'%41;"
+PICKLED = codec.dumps({"a": [1, None]})
+
+JOB = JobStatus(
+    id=7,
+    project=ODD,
+    number=3,
+    name="f",
+    state="open",
+    task_state="blocked",
+    generation=2,
+    flags=1,
+    parent=5,
+    stage="b",
+)
+PROJECT = ProjectStatus(
+    name=ODD,
+    is_paused=False,
+    stages=[StageStatus(name=ODD, tags="gpu", counts={"returned": 1}, kind="lease", shape="expand", is_paused=True)],
+    succeeded=4,
+)
+OUTPUT = StageOutput(9, 4, "failed", b"\x00\xff", "b", 2)
+HISTORY = HistoryEntry(
+    task=1,
+    stage="a",
+    generation=1,
+    state="returned",
+    attempt=3,
+    worker="w",
+    contributor="alice",
+    finished=2.5,
+    input=PICKLED,
+    output=b'J{"a":1}',
+    parts=[4, 5],
+    tries=[Try(attempt=1, worker=None, what="released", reason="gone", at=1.5, seconds=0.25)],
+    flags=[Flag(voter="bob", reason="dark", worker="w", at=2.0)],
+)
+ITEMS = ItemsSubmission(
+    project=ODD,
+    blocks=[codec.pack([b"J1", b"J2"])],
+    count=2,
+    keys=["1", "2"],
+    not_before=5.0,
+    keep=6.0,
+    root=4,
+    is_last=False,
+    imported=ImportStep(name="s3://a b/{0..9}", offset=4, before=b"\x01" * 32, after=b"\x02" * 32),
+    request="r",
+)
+ROW = LeaderboardRow("alice", 3, 0.75, 1)
+LEASED = LeasedTask(
+    task=1,
+    job=2,
+    number=3,
+    token="t/1?",
+    deadline=10.5,
+    lease_seconds=60.0,
+    input=msgspec.Raw(b'{"a": [1, "\xc3\xa4"]}'),
+    generation=1,
+    attempt=4,
+)
+WISH = LeaseRequest(project=ODD, stage=ODD, worker="w-1", n=5, nickname="alice", tags={"gpu": None, "cuda": "12"})
+ACCEPTED = TaskAnswer(token="t", is_accepted=True, deadline=20.5, cancel=True)
+REFUSED = TaskAnswer(token="u", is_accepted=False, problem="somebody else has it")
+WORKER = WorkerStatus(
+    name="w", address="a", contributor="alice", state="ready", slots=2, busy=1, tags={"gpu": None}, running=[7]
+)
+ENGINE = EngineStatus(
+    version="0.3", db="x.db", url="", pid=1, started=1.0, scheduler=None, workers=0, slots=0, counts={"returned": 1}
+)
+
+
+class Asked(NamedTuple):
+    """A verb, what it is asked with, and what the engine answers."""
+
+    verb: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    answer: Any
+
+
+ASKED = [
+    Asked("submit", (msgspec.structs.replace(submission_of(abs, -1), request="r"),), {}, JOB),
+    Asked("submit_batch", (msgspec.structs.replace(batch_of(codec.pack_function(abs), 2), request="r"),), {}, None),
+    Asked("job", (7,), {}, JOB),
+    Asked("jobs", (), {"state": "open", "project": ODD, "before": 9, "limit": 3}, [JOB]),
+    Asked("result", (7,), {"wait": 0.0}, JobResult("expired", b"")),
+    Asked("output", (7,), {}, "said\n"),
+    Asked("transcript", (7,), {"after": 2, "wait": 0.0}, Transcript([Line(3, "stdout", "x")], True)),
+    Asked("why", (7,), {}, "because"),
+    Asked("history", (7,), {}, [HISTORY]),
+    Asked("retry", ([7, 8],), {}, 2),
+    Asked("edit", (7, PICKLED), {}, JOB),
+    Asked("interrupt", (7,), {}, JOB),
+    Asked("kill", (7,), {}, JOB),
+    Asked("cancel", (7,), {}, JOB),
+    Asked("cancel_unfinished", (), {}, 12),
+    Asked("batch", (7,), {}, None),
+    Asked("batches", (), {"before": 9, "limit": 3}, []),
+    Asked("reports", (7,), {"after": 1, "wait": 0.0}, [Report(2, 0, 1, "succeeded", b"\x00")]),
+    Asked("failures", (7,), {"limit": 3}, [FailedItem(0, 8, "no")]),
+    Asked("cancel_batch", (7,), {}, None),
+    Asked("retry_batch", (7,), {}, None),
+    Asked(
+        "declare_project",
+        (
+            ProjectSpec(
+                name=ODD,
+                stages=[
+                    StageSpec(name="a", function=codec.pack_function(abs), shape="expand", back_off=2.0),
+                    StageSpec(name="b", kind="lease", votes=5, credit="unit", is_paused=True),
+                    StageSpec(name="c", function=codec.pack_function(len), shape="gather", on_failed_part="skip"),
+                ],
+            ),
+        ),
+        {},
+        PROJECT,
+    ),
+    Asked("add_jobs", (ITEMS,), {}, AddedJobs(1, 2, 3, 4, 5)),
+    Asked("run_project", (ODD,), {"stage": None}, PROJECT),
+    Asked("run_project", (ODD,), {"stage": ODD}, PROJECT),
+    Asked("pause_project", (ODD,), {"stage": None}, PROJECT),
+    Asked("pause_project", (ODD,), {"stage": ODD}, PROJECT),
+    Asked("cancel_project", (ODD,), {}, 3),
+    Asked("retry_project", (ODD,), {"stage": None, "cancelled": False}, 3),
+    Asked("retry_project", (ODD,), {"stage": ODD, "cancelled": True}, 3),
+    Asked("deletion", (ODD,), {}, Deletion(project=ODD, jobs=5, open=4, running=3, contributors=2)),
+    Asked("delete_project", (ODD,), {}, Deletion(project=ODD, jobs=5, open=4, running=3, contributors=2)),
+    Asked("imported", (ODD, "s3://a b/{0..9}?&"), {}, ImportRecord(items=5, digest=b"\xff\x00", updated=1.5, root=3)),
+    Asked("imported", (ODD, "list.json"), {}, None),
+    Asked("project", (ODD,), {"stage": None, "wait": 0.0}, PROJECT),
+    Asked("project", (ODD,), {"stage": ODD, "wait": 0.0}, PROJECT),
+    Asked("projects", (), {}, [PROJECT]),
+    Asked("outputs", (ODD, ODD), {"after": 3, "limit": 2}, [OUTPUT]),
+    Asked("failed_jobs", (ODD,), {"after": 3, "limit": 2}, [OUTPUT]),
+    Asked("find_job", (ODD, 3), {}, 7),
+    Asked("lease", (WISH,), {}, [LEASED]),
+    Asked("heartbeat", ([Heartbeat(token="t", done=0.5, total=2, text="ä"), Heartbeat(token="u")],), {}, [ACCEPTED]),
+    Asked(
+        "complete",
+        ([Completion(token="t", output=msgspec.Raw(b'[1, "\xc3\xa4"]'), units=3), Completion(token="u")],),
+        {},
+        [ACCEPTED, REFUSED],
+    ),
+    Asked("fail", ([TaskFailure(token="t", reason="no\nroom")],), {}, [REFUSED]),
+    Asked("flag", ([TaskFlag(token="t", reason="dark"), TaskFlag(token="u")],), {}, [ACCEPTED, REFUSED]),
+    Asked("release", (["t", "u"],), {}, [ACCEPTED, REFUSED]),
+    Asked("workers", (), {}, [WORKER]),
+    Asked("explain", ("gpu & cuda>=12",), {}, "nobody"),
+    Asked("leaderboard", (ODD,), {"span": "week", "limit": 5}, [ROW]),
+    Asked("standing", (ODD, ODD), {"span": "month"}, Standing(ODD, 3, 14, 15)),
+    Asked("status", (), {}, ENGINE),
+    Asked("join_ticket", (), {}, JoinTicket("tls://a", "ca", None, "key", "0.3")),
+    Asked("backup", ("/some where/ä.db",), {}, BackupDone(path="/x", bytes=1, blobs=2, seconds=0.5)),
+    Asked("vacuum", (), {}, VacuumDone(before=2, after=1, blobs=3, blob_bytes=4, seconds=0.5)),
+]
+BATCH = BatchStatus(id=7, project="functions", name="f", state="open", count=2)
+
+
+class Recorder:
+    """Takes down what it is asked, and answers or raises what a test has laid out for it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+        self.failing: dict[str, Exception] = {}
+
+    def __getattr__(self, verb: str) -> Any:
+        async def answer(*arguments: Any, **options: Any) -> Any:
+            self.asked.append((verb, arguments, options))
+            if verb in self.failing:
+                raise self.failing[verb]
+            return self.answers[verb]
+
+        return answer
+
+
+@pytest.fixture
+def engine() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def listening(engine: Recorder) -> AsyncIterator[Listening]:
+    opened = await listen(application(cast(Verbs, engine), access=Tokens()), "127.0.0.1", 0)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def client(listening: Listening) -> AsyncIterator[Client]:
+    opened = Client(listening.url, "admin-token")
+    yield opened
+    await opened.close()
+
+
+def test_every_verb_is_asked_here() -> None:
+    verbs = {name for name, _ in inspect.getmembers(Verbs, inspect.isfunction) if not name.startswith("_")}
+
+    assert verbs == {asked.verb for asked in ASKED}
+
+
+@pytest.mark.parametrize("verb", sorted({asked.verb for asked in ASKED}))
+def test_the_client_takes_what_the_verb_takes(verb: str) -> None:
+    assert inspect.signature(getattr(Client, verb)) == inspect.signature(getattr(Verbs, verb))
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.verb)
+async def test_the_same_arguments_arrive_and_the_same_answer_comes_back(
+    engine: Recorder, client: Client, asked: Asked
+) -> None:
+    answer = BATCH if asked.answer is None and "batch" in asked.verb else asked.answer
+    engine.answers = {asked.verb: answer, "deletion": answer}
+
+    told = await getattr(client, asked.verb)(*asked.arguments, **asked.options)
+
+    assert told == answer
+    assert engine.asked[-1] == (asked.verb, asked.arguments, asked.options)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.verb)
+async def test_the_same_error_comes_back(engine: Recorder, client: Client, asked: Asked) -> None:
+    engine.answers = {"deletion": Deletion(project=ODD, jobs=5, open=4, running=3, contributors=2)}
+    engine.failing = {asked.verb: InvalidTransition(7, "LEASED", "QUEUED")}
+
+    with pytest.raises(InvalidTransition, match="task 7 is LEASED and cannot become QUEUED"):
+        await getattr(client, asked.verb)(*asked.arguments, **asked.options)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.verb)
+async def test_a_verb_whose_answer_was_lost_is_asked_of_the_engine_once_or_under_the_same_name(
+    engine: Recorder, asked: Asked
+) -> None:
+    """What changes something is done once; what says itself what it is (a submission, a report) may arrive twice."""
+    engine.answers = {asked.verb: BATCH if asked.answer is None and "batch" in asked.verb else asked.answer}
+    engine.answers.setdefault("deletion", asked.answer)
+    async with losing_answers(application(cast(Verbs, engine), access=Tokens())) as (url, lost):
+        client = Client(url, "admin-token")
+        told = await getattr(client, asked.verb)(*asked.arguments, **asked.options)
+        await client.close()
+
+    times = [verb for verb, _, _ in engine.asked].count(asked.verb)
+    assert lost
+    assert told == engine.answers[asked.verb]
+    assert times == (2 if asked.verb in REPEATABLE else 1)
+
+
+REPEATABLE = {
+    # What moves nothing.
+    *("job", "jobs", "result", "output", "transcript", "why", "history", "batch", "batches", "reports", "failures"),
+    *("deletion", "imported", "project", "projects", "outputs", "failed_jobs", "find_job", "workers", "explain"),
+    *("leaderboard", "standing", "status", "join_ticket"),
+    # What carries a name that the engine keeps, or says where something is to be.
+    *("submit", "submit_batch", "add_jobs", "declare_project"),
+    # What the engine answers alike when it is said again.
+    *("heartbeat", "complete", "fail", "flag", "release"),
+}
