@@ -9,7 +9,11 @@ INSTALLED := $(VENV)/.installed
 DEBIAN_PACKAGES :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench lint format check lock docs build clean system
+# Of a long run of the state machine; the seed it prints repeats it.
+EXAMPLES ?= 10000
+SEED ?= $(shell date +%s)
+
+.PHONY: help demo test faults machine bench lint format check lock docs build clean system
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +26,10 @@ test: $(INSTALLED)  ## Run all tests
 
 faults: $(INSTALLED)  ## Run the tests that kill things
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
+
+machine: $(INSTALLED)  ## Do anything to projects, in any order, for hours
+	@echo "seed $(SEED)"
+	@DCENGINE_MACHINE=$(EXAMPLES) $(BIN)/python -m pytest tests/faults/test_state_machine.py --hypothesis-seed=$(SEED) $(ARGS)
 
 bench: $(INSTALLED)  ## Measure, with the peers beside us
 	@$(BIN)/python -m benchmarks.store

@@ -102,13 +102,20 @@ class Bare:
                     batch.append(another)
             except Empty:
                 pass
-            done = [leased for leased, _ in batch if leased is not None]
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._complete(done)
-            rows = iter(self._lease(len(batch) - len(done)))
-            self._connection.execute("COMMIT")
-            results = [next(rows, None) if leased is None else None for leased, _ in batch]
+            try:
+                results = self._commit([leased for leased, _ in batch])
+            except sqlite3.Error as error:
+                results = [error] * len(batch)  # so that the benchmark ends with it
             self._loop.call_soon_threadsafe(_settle, batch, results)
+
+    def _commit(self, asked: Sequence[Leased | None]) -> Sequence[Any]:
+        """Complete what is given, and lease a task for each None; return a result for each."""
+        done = [leased for leased in asked if leased is not None]
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._complete(done)
+        rows = iter(self._lease(len(asked) - len(done)))
+        self._connection.execute("COMMIT")
+        return [next(rows, None) if leased is None else None for leased in asked]
 
     def _lease(self, n: int) -> Sequence[Leased]:
         if not n:
@@ -117,7 +124,7 @@ class Bare:
         write, at = self._write, now()
         write(LEASE, [(row[0], row[6] + 1, WORKER, None, None, None) for row in rows])
         write(INSERT_EVENT, [_event(at, Kind.LEASED, row, LEASED, row[6] + 1) for row in rows])
-        write(ADD_TO_COUNTER, [(-len(rows), CALL, QUEUED), (len(rows), CALL, LEASED)])
+        self._connection.executemany(ADD_TO_COUNTER, [(-len(rows), CALL, QUEUED), (len(rows), CALL, LEASED)])
         return rows
 
     def _complete(self, rows: Sequence[Leased]) -> None:
@@ -131,7 +138,7 @@ class Bare:
         write(ADD_TO_STANDING, [(FUNCTIONS, who, n)])
         write(ADD_TO_EARNING, [(at // HOUR, FUNCTIONS, who, n)])
         write(INSERT_CREDIT, [(FUNCTIONS, who, row[0], None, 1, at) for row in rows])
-        write(ADD_TO_COUNTER, [(-n, CALL, LEASED), (n, CALL, SUCCEEDED)])
+        self._connection.executemany(ADD_TO_COUNTER, [(-n, CALL, LEASED), (n, CALL, SUCCEEDED)])
 
 
 class BareRows(Bare):
@@ -284,6 +291,9 @@ def _contributor_of(connection: sqlite3.Connection) -> int:
     return Names().contributor(connection, CONTRIBUTOR)
 
 
-def _settle(batch: Sequence[tuple[Leased | None, asyncio.Future[Any]]], results: Sequence[Leased | None]) -> None:
+def _settle(batch: Sequence[tuple[Leased | None, asyncio.Future[Any]]], results: Sequence[Any]) -> None:
     for (_, future), result in zip(batch, results, strict=True):
-        future.set_result(result)
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

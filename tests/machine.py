@@ -160,11 +160,19 @@ class ProjectMachine(RuleBasedStateMachine):
         hold = self.engine.pause_project if is_paused else self.engine.run_project
         self.ask(hold(PROJECT, stage=stage))
 
-    @rule(place=places, votes=st.integers(1, 3), retries=st.integers(0, 2), priority=st.sampled_from([0, 3]))
-    def declare_anew(self, place: int, votes: int, retries: int, priority: int) -> None:
+    @rule(
+        place=places,
+        changes=st.fixed_dictionaries({
+            "votes": st.integers(1, 3),
+            "retries": st.integers(0, 2),
+            "priority": st.sampled_from([0, 3]),
+            "on_failed_part": st.sampled_from(["skip", "wait"]),
+        }),
+    )  # fmt: skip
+    def declare_anew(self, place: int, changes: dict[str, Any]) -> None:
         stages = self.model.stages.copy()
         place %= len(stages)
-        stages[place] = replace(stages[place], votes=votes, retries=retries, priority=priority)
+        stages[place] = replace(stages[place], **changes)
         self.model.declare(stages)
         self.declare()
 

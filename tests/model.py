@@ -125,6 +125,7 @@ class Model:
         self.is_paused = True
         self.paused: set[str] = set()
         self.jobs: dict[int, Job] = {}
+        self.tokens: list[str] = []  #: of all leases that there ever were
         self.words: dict[str, str] = {}  #: what was said of a lease and accepted, by its token
 
     # ---- what can be seen ------------------------------------------------------------------
@@ -223,6 +224,8 @@ class Model:
     def hand(self, task: Task, holder: Holder) -> None:
         """Give *task* to *holder*."""
         task.state, task.holder, task.said = LEASED, holder, None
+        if holder.token:
+            self.tokens.append(holder.token)
         task.attempt += 1
 
     def hand_too_late(self, task: Task, holder: Holder) -> bool:

@@ -44,7 +44,7 @@ WHERE batch IS NOT NULL AND task IS NULL AND kind <> {Kind.EXPIRED:d}
 GROUP BY batch, kind, iif(kind = {Kind.REOPENED:d}, detail, NULL)
 """
 SELECT_TOLD_CREDIT = """
-SELECT stage, contributor, sum(credit)
+SELECT stage, coalesce(contributor, 0), sum(credit)
 FROM event
 WHERE credit IS NOT NULL AND stage IS NOT NULL
 GROUP BY stage, contributor

@@ -36,7 +36,9 @@ def execute_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[
 @lru_cache(maxsize=256)
 def _for_rows(statement: str, n: int) -> str:
     """Return *statement* with *n* rows where it has one."""
-    return for_one(statement) if n == 1 else ROW.sub(lambda row: ", ".join([row[0]] * n), statement)
+    many, places = ROW.subn(lambda row: ", ".join([row[0]] * n), statement)
+    assert places == 1, f"not one VALUES (?, ...) in {statement}"
+    return for_one(statement) if n == 1 else many
 
 
 def for_one(statement: str) -> str:

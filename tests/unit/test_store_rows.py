@@ -82,3 +82,8 @@ def test_for_a_single_row_nothing_is_made_a_table_of(statement: str) -> None:
 
 def test_a_statement_that_is_no_such_update_stays_as_it_is() -> None:
     assert for_one(INSERT) == INSERT
+
+
+def test_a_statement_without_a_place_for_rows_is_refused_whatever_their_number(connection: sqlite3.Connection) -> None:
+    with pytest.raises(AssertionError, match="VALUES"):
+        execute_rows(connection, "UPDATE thing SET name = ? WHERE id = ?", [("new", 1)])
