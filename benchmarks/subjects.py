@@ -104,7 +104,7 @@ class Bare:
                 pass
             try:
                 results = self._commit([leased for leased, _ in batch])
-            except sqlite3.Error as error:
+            except Exception as error:
                 results = [error] * len(batch)  # so that the benchmark ends with it
             self._loop.call_soon_threadsafe(_settle, batch, results)
 
@@ -135,9 +135,9 @@ class Bare:
         write(SAVE_OUTPUT, [(row[0], OUTPUT) for row in rows])
         write(END_JOB, [(row[1], ENDED, at) for row in rows])
         write(INSERT_EVENT, [_event(at, Kind.SUCCEEDED, row, SUCCEEDED, row[6] + 1, who, 1) for row in rows])
-        write(ADD_TO_STANDING, [(FUNCTIONS, who, n)])
-        write(ADD_TO_EARNING, [(at // HOUR, FUNCTIONS, who, n)])
         write(INSERT_CREDIT, [(FUNCTIONS, who, row[0], None, 1, at) for row in rows])
+        self._connection.execute(ADD_TO_STANDING, (FUNCTIONS, who, n))
+        self._connection.execute(ADD_TO_EARNING, (at // HOUR, FUNCTIONS, who, n))
         self._connection.executemany(ADD_TO_COUNTER, [(-n, CALL, LEASED), (n, CALL, SUCCEEDED)])
 
 
