@@ -20,7 +20,8 @@ from ..store.submitting import AddBatch
 from ..verbs import BatchStatus, BatchSubmission
 from .dispatch import to_the_end
 from .feeding import OpenBatch
-from .outcomes import Outcome, after_run, after_vanishing, failed
+from .outcomes import Outcome, after_run, after_vanishing, failed, released
+from .questions import Work, tasks_of
 from .submissions import CALL, FUNCTIONS, check, check_size
 from .tasks import Tasks
 
@@ -154,6 +155,14 @@ class Batches(Tasks):
             batch.unwanted.discard(index)
         await self._cancel_items(batch, [(index, 1) for index in unwanted])
         self._hungry.set()
+
+    async def _break_off(self, work: Work, reason: str) -> None:
+        """Queue what a slot had been given and nobody hears of any more, but for what nobody wants any more."""
+        if not isinstance(work, Chunk):
+            for task in tasks_of(work):
+                await self._move(task, self._unless_unwanted(task, released(task, reason)))
+        elif (batch := self._feed.batches.get(work.batch)) is not None:
+            await self._put_back(batch, work.first, work.count)
 
     async def _end_badly(self, batch: OpenBatch, first: int, ending: Ending, values: list[bytes], slot: Slot) -> None:
         """Give the items that erred or crashed rows of their own, to be retried or failed."""

@@ -14,7 +14,7 @@ from ..events import Kind
 from ..jobs import State
 from ..store import now
 from ..store.moving import Move
-from .outcomes import after_vanishing, released
+from .outcomes import after_vanishing
 from .upkeep import Upkeep
 
 ANSWER_SECONDS = 2.0  #: that an engine which closes gives to what was asked before
@@ -64,14 +64,14 @@ class Engine(Upkeep):
     async def close(self) -> int:
         """Stop and wait for nothing: what runs goes back to the queue. Return how many jobs are unfinished."""
         self.end_waits()
-        running = [task for held in self._running.values() for task in held.tasks]
+        running = [held.work for held in self._running.values()]
         for chore in list(self._chores):
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self._answer_the_last()
         await self._cluster.close()
-        for task in running:
-            await self._move(task, self._unless_unwanted(task, released(task, "the engine was closed")))
+        for work in running:
+            await self._break_off(work, "the engine was closed")
         await self._values.close()
         await self._transcripts.save()
         left = await self.unfinished()

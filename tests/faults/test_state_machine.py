@@ -120,6 +120,13 @@ class Leasing(ProjectMachine):
         for nickname in NICKNAMES[-people:]:
             self.work([(place, nickname, [word] * 3, None)])
 
+    @rule(place=places, rounds=st.integers(1, 3), units=units)
+    def flow(self, place: int, rounds: int, units: int | None) -> None:
+        """Hold nothing back, and have some of what waits be done, then some of what waits behind it."""
+        self.let_run()
+        for round in range(rounds):
+            self.work([(place + round, "dan", ["complete"] * 2, units)])
+
     def say_under(self, token: str, word: str, units: int | None = None) -> None:
         """Say *word* of what is held under *token*, to the engine and to the model."""
         held = self.model.leased().get(token)
@@ -394,6 +401,14 @@ class Parts(Leasing):
         for _, tasks in runs:
             for task in tasks:
                 self.model.succeed(task, self.output(task))
+
+    @precondition(lambda self: self.driven.running)
+    @rule(place=places)
+    def fail_and_retry(self, place: int) -> None:
+        """Have a run fail, and ask for another try before anybody else has heard of it."""
+        if picked := self.run_at(place):
+            self.end_run(*picked, [Ending.RAISED] * len(picked[1]), 1, 10.0)
+            self.retry_project(0, with_cancelled=True)
 
     @precondition(lambda self: self.driven.running)
     @rule(place=places)
