@@ -146,8 +146,12 @@ class Driven:
         self._loop.run_in_executor = self._counted(self._loop.run_in_executor)  # type: ignore[method-assign]
         self._lives = 0
         self.db = self._new_db()
-        shutil.copy(db or _empty_file(), self.db)
-        self._open()
+        try:
+            self.db.write_bytes(db.read_bytes() if db is not None else _empty_file())
+            self._open()
+        except BaseException:
+            self._patches.close()
+            raise
 
     # ---- its life --------------------------------------------------------------------------
 
@@ -282,12 +286,10 @@ class _Stumbles(logging.Handler):
         self.records.append(self.format(record))
 
 
-_scratch = tempfile.TemporaryDirectory(prefix="driven-")
-
-
 @cache
-def _empty_file() -> Path:
-    """Return a file with the newest schema: making it takes longer than copying it."""
-    db = Path(_scratch.name) / "empty.db"
-    opening.open_for_writing(db).close()
-    return db
+def _empty_file() -> bytes:
+    """Return what a file with the newest schema holds: making one takes longer than copying it."""
+    with tempfile.TemporaryDirectory(prefix="driven-") as folder:
+        db = Path(folder) / "empty.db"
+        opening.open_for_writing(db).close()
+        return db.read_bytes()
