@@ -11,7 +11,7 @@ import msgspec
 from . import api, times
 from .codec import name_of, pack_function
 from .errors import InvalidOption
-from .jobs import CreditBy, Kind, OnFailedPart, Shape, check_name, check_shapes
+from .jobs import CreditBy, OnFailedPart, Shape, StageKind, check_name, check_shapes
 from .verbs import ProjectSpec, StageSpec
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def check_options(shape: Shape, options: Mapping[str, object]) -> None:
             raise TypeError(f"a stage has no option {option!r}{meant}")
 
 
-def stage_spec(name: object, kind: Kind, shape: Shape, options: Mapping[str, Any]) -> StageSpec:
+def stage_spec(name: object, kind: StageKind, shape: Shape, options: Mapping[str, Any]) -> StageSpec:
     """Return what was asked for as one value, without a function; raises `InvalidOption`."""
     check_name("the stage's name", name)
     if kind == "lease" and shape != "map":

@@ -155,7 +155,7 @@ def check_name(what: str, name: object) -> None:
         raise InvalidOption(what, repr(name)[: NAME_LIMIT + 3], f"{allowed}, not just dots or spaces")
 
 
-Kind = Literal["function", "lease"]  #: who does a stage: Dask workers, or outside workers that lease its tasks
+StageKind = Literal["function", "lease"]  #: who does a stage: Dask workers, or outside workers that lease its tasks
 Shape = Literal["map", "expand", "gather"]  #: one output; a job for each item of it; one input from all parts
 OnFailedPart = Literal["fail", "skip", "wait"]  #: what a gather does about a part that failed
 CreditBy = Literal["task", "unit"]  #: one for each accepted task, or the units that its worker reported
@@ -221,7 +221,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     crash_retries: int = CRASH_RETRIES
     timeout: float | None = None  #: seconds one run may take
     title: str = ""  #: for people, where it is not the name
-    kind: Kind = "function"
+    kind: StageKind = "function"
     shape: Shape = "map"
     lease_seconds: float = LEASE_SECONDS
     back_off: float = BACK_OFF

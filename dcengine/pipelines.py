@@ -17,7 +17,7 @@ from . import api
 from .codec import pack_function
 from .declaring import EXPECTED, stage_spec
 from .errors import InvalidOption
-from .jobs import Kind, Shape, check_name, check_shapes
+from .jobs import Shape, StageKind, check_name, check_shapes
 from .verbs import ProjectSpec, StageSpec
 
 if sys.version_info >= (3, 11):
@@ -95,7 +95,7 @@ class _Table:
         self.where = f"stage {self.name!r} in {path}"
         self.after: str | None = self._value("after", str | None, None, "the name of another stage")
         self.shape: Shape = self._value("shape", Shape, "map", " or ".join(get_args(Shape)))
-        self.kind: Kind = "lease" if self._value("lease", bool, False, "true or false") else "function"
+        self.kind: StageKind = "lease" if self._value("lease", bool, False, "true or false") else "function"
         if self.kind == "lease" and "function" in table:
             raise InvalidOption(f"the function of {self.where}", "given", "none: outside workers do a lease stage")
         if self.kind == "function" and "function" not in table:

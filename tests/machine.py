@@ -83,9 +83,15 @@ class ProjectMachine(RuleBasedStateMachine):
         goes_on=st.booleans(),
     )
     def add(
-        self, count: int, submitter: str, keys: list[str] | None, priority: int, delay: float | None, is_last: bool,
+        self,
+        count: int,
+        submitter: str,
+        keys: list[str] | None,
+        priority: int,
+        delay: float | None,
+        is_last: bool,
         goes_on: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         values = [["item", len(self.model.jobs), n] for n in range(count)]
         due = None if delay is None else self.driven.clock.time() + delay
         roots = [job for job in self.model.jobs.values() if job.tasks[0].is_open]

@@ -166,9 +166,16 @@ class Model:
     # ---- in ----------------------------------------------------------------------------------
 
     def add(
-        self, values: Sequence[Any], submitter: str, *, keys: Sequence[str] | None = None, priority: int = 0,
-        due: float | None = None, root: Job | None = None, is_last: bool = True,
-    ) -> list[Job]:  # fmt: skip
+        self,
+        values: Sequence[Any],
+        submitter: str,
+        *,
+        keys: Sequence[str] | None = None,
+        priority: int = 0,
+        due: float | None = None,
+        root: Job | None = None,
+        is_last: bool = True,
+    ) -> list[Job]:
         """Make a job of each value whose key is new, and before them the one that gathers them all."""
         collector = self._closing(0)
         known = {job.key for job in self.jobs.values()} - {None}

@@ -8,9 +8,9 @@ import msgspec
 from msgspec.structs import asdict
 
 from ..connection import Connection, Question
+from ..raw import decode
 from ..verbs import Completion, Heartbeat, LeasedTask, LeaseRequest, TaskAnswer, TaskFailure, TaskFlag
 from .projects import path_of
-from .raw import decode
 
 SAID_AT_ONCE = 1000  #: tasks spoken of in one request
 

@@ -16,13 +16,14 @@ from ..jobs import BatchInfo, Chunk, State, Task
 from ..runner.units import Ending, Unit
 from ..store import now
 from ..store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch, Reopened
+from ..store.names import CALL, FUNCTIONS
 from ..store.submitting import AddBatch
 from ..verbs import BatchStatus, BatchSubmission
 from .dispatch import to_the_end
 from .feeding import OpenBatch
 from .outcomes import Outcome, after_run, after_vanishing, failed, released
 from .questions import Work, tasks_of
-from .submissions import CALL, FUNCTIONS, check, check_size
+from .submissions import check, check_size
 from .tasks import Tasks
 
 logger = logging.getLogger(__name__)

@@ -130,7 +130,7 @@ class Dispatch(Reasons):
 
     async def _leased(
         self, written: Coroutine[Any, Any, list[Task]], source: TaskSource, n: int, added: int
-    ) -> list[Task]:  # fmt: skip
+    ) -> list[Task]:
         tasks = await written
         if len(tasks) < n:
             source.has_none(added)

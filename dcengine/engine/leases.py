@@ -167,7 +167,7 @@ class Leases(Projects):
 
     async def _hand_over(
         self, stage: Stage, request: LeaseRequest, leased: Coroutine[Any, Any, list[Task]]
-    ) -> list[LeasedTask]:  # fmt: skip
+    ) -> list[LeasedTask]:
         """Note who holds what *leased* brings; return it for them."""
         handed, tasks = [], await leased
         numbers = await self._store.reads.numbers_of([task.job for task in tasks])

@@ -14,6 +14,7 @@ from ..jobs import Project, State
 from ..store import now
 from ..store.adding import AddProjectJobs, Brought
 from ..store.cancelling import Cancelled, CancelWaiting
+from ..store.names import CALL
 from ..store.projects import Declared, DeclareProject, HoldProject
 from ..store.reopening import EditJob, Reopened, RetryJobs
 from ..verbs import AddedJobs, ImportRecord, ItemsSubmission, JobStatus, ProjectSpec, ProjectStatus, StageOutput
@@ -22,7 +23,7 @@ from .batches import Batches
 from .dispatch import to_the_end
 from .feeding import fits
 from .specs import check_items, check_project
-from .submissions import CALL, check_value
+from .submissions import check_value
 
 LOOK_SECONDS = 0.05  #: between two looks at a project that somebody waits for
 PAGE_LIMIT = 1000  #: outputs in one answer

@@ -1,4 +1,4 @@
-"""What a submission may ask for, and where functions go: the built-in project and its only stage."""
+"""What a submission may ask for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from ..blobs import is_reference
 from ..errors import InvalidOption, PayloadTooLarge
 from ..verbs import Options
 
-FUNCTIONS, CALL = 1, 1  #: ids of the built-in project ``functions`` and its stage ``call``
 VALUE_LIMIT = 512 << 20  #: bytes of one packed value
 PRIORITY_LIMIT = 1_000_000
 RETRIES_LIMIT = 1000

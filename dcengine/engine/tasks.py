@@ -19,6 +19,7 @@ from ..runner.units import Ending, Gives, Takes, Unit
 from ..store import now
 from ..store.handing import Consequences
 from ..store.moving import Move
+from ..store.names import CALL, FUNCTIONS
 from ..store.submitting import Added, AddJob
 from ..verbs import Function, JobStatus, Submission
 from .aftermath import Aftermath
@@ -27,7 +28,7 @@ from .feeding import fits
 from .outcomes import Outcome, after_error, after_flag, after_run, after_vanishing, cancelled, failed, released
 from .questions import Running, Work, tasks_of
 from .stages import Following
-from .submissions import CALL, FUNCTIONS, check, check_size, check_value
+from .submissions import check, check_size, check_value
 
 logger = logging.getLogger(__name__)
 

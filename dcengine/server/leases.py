@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from ..client.raw import decode
 from ..errors import InvalidOption
+from ..raw import decode
 from ..verbs import Completion, Heartbeat, LeaseRequest, TaskFailure, TaskFlag
 from .answers import JSON, LONGEST_WAIT, VERBS, body_of, decoded_json, json_answer, read
 

@@ -77,9 +77,7 @@ class AddProjectJobs:
         ledger.write()
         return results
 
-    def _add(
-        self, connection: sqlite3.Connection, names: Names, ledger: Ledger
-    ) -> Brought | NotFound | ImportChanged:  # fmt: skip
+    def _add(self, connection: sqlite3.Connection, names: Names, ledger: Ledger) -> Brought | NotFound | ImportChanged:
         project = project_in(connection, self.submission.project)
         if project is None:
             return NotFound("project", self.submission.project)

@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
 def settle(
     connection: sqlite3.Connection, ledger: Ledger, ends: Sequence[tuple[int, str | None, Consequences]]
-) -> None:  # fmt: skip
+) -> None:
     """Count the jobs that have ended, given with the reason, down where a gather waits for them."""
     told = {job: (reason, consequences) for job, reason, consequences in ends}
     open_ends = list(told)

@@ -170,9 +170,7 @@ class Move(msgspec.Struct):
         if self.ends_job and after.batch is None:
             ledger.count_jobs(project, before=JobState.OPEN, after=JOB_STATE[after.state])
 
-    def _follow(
-        self, connection: sqlite3.Connection, names: Names, ledger: Ledger, consequences: Consequences
-    ) -> None:  # fmt: skip
+    def _follow(self, connection: sqlite3.Connection, names: Names, ledger: Ledger, consequences: Consequences) -> None:
         if self.vote is not None and self.after.state is State.FAILED:
             reject(connection, ledger, self.after)
         if self.before.state is State.BLOCKED and self.after.state.is_final:  # its parts are not wanted any more

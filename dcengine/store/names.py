@@ -6,7 +6,7 @@ import sqlite3
 
 from ..verbs import Function
 
-FUNCTIONS, CALL = 1, 1  #: ids of the built-in project and its only stage
+FUNCTIONS, CALL = 1, 1  #: ids of the built-in project ``functions`` and its only stage, ``call``
 FIRST_LATER_TASK = 1 << 40  #: ids of tasks beyond a job's first, which has the job's own id
 # A job has a task for each stage it has reached; the one with the highest id is where it is. The number stands here as
 # in the index, or SQLite would not find that.

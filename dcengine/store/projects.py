@@ -172,7 +172,7 @@ class DeclareProject:
 
     def _count_anew(
         self, connection: sqlite3.Connection, names: Names, before: Sequence[Stage], after: Sequence[Stage]
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Count what blocked gathers wait for again where another is said of failed parts than *before*."""
         said = {stage.id: stage.on_failed_part for stage in before}
         ledger = Ledger(connection, names, self.at)

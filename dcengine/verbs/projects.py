@@ -12,9 +12,9 @@ from ..jobs import (
     LEASE_SECONDS,
     LEASE_VOTES,
     CreditBy,
-    Kind,
     OnFailedPart,
     Shape,
+    StageKind,
 )
 from ..plain import clean, table
 from .functions import Function
@@ -27,7 +27,7 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     title: str = ""  #: for people, where it is not the name
-    kind: Kind = "function"
+    kind: StageKind = "function"
     shape: Shape = "map"
     #: Takes one value, the output of the stage before, a gather a list of them; returns the next one's input, an
     #: expand an iterable of them. None for a lease stage.
@@ -119,7 +119,7 @@ class StageStatus(msgspec.Struct, frozen=True, kw_only=True):
     tags: str
     counts: dict[str, int]  #: task state -> number of tasks at this stage, states without any left out
     title: str = ""
-    kind: Kind = "function"
+    kind: StageKind = "function"
     shape: Shape = "map"
     is_paused: bool = False
 

@@ -18,25 +18,6 @@ from tests.unit.engine_double import EngineDouble, Tokens, batch_of, submission_
 from tests.unit.losing import losing_answers
 
 
-@pytest.fixture
-def engine() -> EngineDouble:
-    return EngineDouble()
-
-
-@pytest.fixture
-async def listening(engine: EngineDouble) -> AsyncIterator[Listening]:
-    opened = await listen(application(engine, access=Tokens()), "127.0.0.1", 0)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def client(listening: Listening) -> AsyncIterator[Client]:
-    opened = Client(listening.url, "admin-token")
-    yield opened
-    await opened.close()
-
-
 @contextlib.asynccontextmanager
 async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     """Serve *handler* at every path; yield the address."""

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from dcengine import codec
 from dcengine.cli import app
 from dcengine.errors import NotFound
-from dcengine.jobs import Kind
+from dcengine.jobs import StageKind
 from dcengine.verbs import BackupDone, ProjectStatus, StageOutput, StageStatus, VacuumDone
 
 
@@ -46,7 +46,7 @@ class Engine:
     """A project of two stages, the last one for outside workers, in pages of three."""
 
     def __init__(self) -> None:
-        self.kinds: dict[str, Kind] = {"load": "function", "caption": "lease"}
+        self.kinds: dict[str, StageKind] = {"load": "function", "caption": "lease"}
         self.left: dict[str, list[StageOutput]] = {"load": [], "caption": [], "former": []}
         self.asked: list[str] = []
 

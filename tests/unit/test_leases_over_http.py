@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from dcengine import connection
 from dcengine.client import Client
 from dcengine.errors import InvalidOption, NotFound
-from dcengine.server import Listening, answers, application, leases, listen
+from dcengine.server import Listening, answers, application, leases
 from dcengine.verbs import Completion, Heartbeat, LeaseRequest, TaskFailure, TaskFlag
 from tests.unit.engine_double import EngineDouble, Tokens
 
@@ -29,22 +29,10 @@ REPORTS = ["heartbeat", "complete", "fail", "flag", "release"]
 
 
 @pytest.fixture
-def engine() -> EngineDouble:
-    return EngineDouble()
-
-
-@pytest.fixture
 async def browser(engine: EngineDouble) -> AsyncIterator[Browser]:
     app = application(engine, access=Tokens(), submission_limit=100_000)
     async with TestClient(TestServer(app), headers=WORKER) as client:
         yield client
-
-
-@pytest.fixture
-async def listening(engine: EngineDouble) -> AsyncIterator[Listening]:
-    opened = await listen(application(engine, access=Tokens()), "127.0.0.1", 0)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

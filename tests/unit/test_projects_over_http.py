@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -11,30 +10,10 @@ import pytest
 from dcengine import codec, connection
 from dcengine.client import Client
 from dcengine.errors import InvalidOption, NotFound, ProjectInUse
-from dcengine.server import Listening, application, listen
 from dcengine.verbs import ImportRecord, JobStatus, ProjectStatus, StageSpec
-from tests.unit.engine_double import EngineDouble, Tokens, items_of, project_of
+from tests.unit.engine_double import EngineDouble, items_of, project_of
 
 ODD = "100 % ä?&#+'%41;"
-
-
-@pytest.fixture
-def engine() -> EngineDouble:
-    return EngineDouble()
-
-
-@pytest.fixture
-async def listening(engine: EngineDouble) -> AsyncIterator[Listening]:
-    opened = await listen(application(engine, access=Tokens()), "127.0.0.1", 0)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-async def client(listening: Listening) -> AsyncIterator[Client]:
-    opened = Client(listening.url, "admin-token")
-    yield opened
-    await opened.close()
 
 
 @pytest.mark.parametrize("name", ["photos", ODD, "日本"])

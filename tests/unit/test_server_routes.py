@@ -25,11 +25,6 @@ BYTES = {"Content-Type": "application/octet-stream"}
 
 
 @pytest.fixture
-def engine() -> EngineDouble:
-    return EngineDouble()
-
-
-@pytest.fixture
 async def browser(engine: EngineDouble) -> AsyncIterator[Browser]:
     app = application(engine, access=Tokens(), submission_limit=4096)
     async with TestClient(TestServer(app), headers=ADMIN) as client:

@@ -242,13 +242,6 @@ async def listening(engine: Recorder) -> AsyncIterator[Listening]:
     await opened.close()
 
 
-@pytest.fixture
-async def client(listening: Listening) -> AsyncIterator[Client]:
-    opened = Client(listening.url, "admin-token")
-    yield opened
-    await opened.close()
-
-
 def test_every_verb_is_asked_here() -> None:
     verbs = {name for name, _ in inspect.getmembers(Verbs, inspect.isfunction) if not name.startswith("_")}
 
