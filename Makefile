@@ -12,6 +12,8 @@ DEBIAN_PACKAGES :=
 # Of a long run of the state machine; the seed it prints repeats it.
 EXAMPLES ?= 10000
 SEED ?= $(shell date +%s)
+# How often each of the tests that kill things does so.
+ROUNDS ?= 5
 
 .PHONY: help demo test faults machine bench lint format check lock docs build clean system
 
@@ -24,8 +26,8 @@ demo: $(INSTALLED)  ## Run the main job on real photographs
 test: $(INSTALLED)  ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-faults: $(INSTALLED)  ## Run the tests that kill things
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+faults: $(INSTALLED)  ## Run the tests that kill things, again and again
+	@DCENGINE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults -s --timeout 0 $(ARGS)
 
 machine: $(INSTALLED)  ## Do anything to projects, in any order, for hours
 	@echo "seed $(SEED)"
@@ -36,6 +38,7 @@ bench: $(INSTALLED)  ## Measure, with the peers beside us
 	@$(BIN)/python -m benchmarks.functions
 	@$(BIN)/python -m benchmarks.notebook
 	@$(BIN)/python -m benchmarks.imports
+	@$(BIN)/python -m benchmarks.faults
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Functions on two one-thread workers: latency, ten thousand no-ops, a thousand times 10 ms; beside Dask and joblib.
+"""Functions on two one-thread workers, beside plain Dask, joblib and ipyparallel; and the engine as a service.
 
 Each system is started, warmed up, measured and ended before the next one begins, and so on by turns: an
 idle peer would take time from the others.
@@ -6,150 +6,49 @@ idle peer would take time from the others.
 
 from __future__ import annotations
 
-import importlib
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
-import dcengine
-
+from . import service, values
+from .rounds import MEASURES, NAP, SUBJECTS, WORKERS, Sizes, measure, summary
 from .showing import Table, arguments, circumstances, installed, show
 
-WORKERS = 2
-NAP = 0.01
 ROUNDS = 3
-
-
-class Sizes(NamedTuple):
-    """How much work one round is."""
-
-    calls: int  #: one by one, for the latency
-    items: int  #: no-ops in one map
-    naps: int  #: of 10 ms each
-
-
-FULL, QUICK = Sizes(200, 10_000, 1_000), Sizes(50, 1_000, 100)
-
-
-class Subject(NamedTuple):
-    """A system that runs functions."""
-
-    call: Callable[[Callable[[int], int], int], int]
-    map: Callable[[Callable[[int], int], int], list[int]]
-
-
-def nothing(number: int) -> int:
-    return number
-
-
-def nap(number: int) -> int:
-    time.sleep(NAP)
-    return number
-
-
-# ---- the subjects --------------------------------------------------------------------------
-
-
-@contextmanager
-def ours() -> Iterator[Subject]:
-    """This engine, embedded; every call is durable."""
-    with (
-        tempfile.TemporaryDirectory(prefix="dcengine-benchmark-") as folder,
-        dcengine.Engine(db=Path(folder) / "benchmark.db", workers=WORKERS),
-    ):
-        yield Subject(
-            call=lambda function, number: dcengine.submit(function, number).result(),
-            map=lambda function, count: dcengine.map(function, range(count)).results(),
-        )
-
-
-@contextmanager
-def plain_dask() -> Iterator[Subject]:
-    """Dask with its default settings."""
-    distributed = importlib.import_module("distributed")
-    shape = {"n_workers": WORKERS, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**shape) as cluster, distributed.Client(cluster) as client:
-        # pure=False: otherwise Dask runs equal calls once
-        yield Subject(
-            call=lambda function, number: client.submit(function, number, pure=False).result(),
-            map=lambda function, count: client.gather(client.map(function, range(count), pure=False)),
-        )
-
-
-@contextmanager
-def joblib() -> Iterator[Subject]:
-    """joblib with loky processes."""
-    library = importlib.import_module("joblib")
-    with library.Parallel(n_jobs=WORKERS, backend="loky") as parallel:
-
-        def run(function: Callable[[int], int], numbers: range) -> list[int]:
-            results: list[int] = parallel(library.delayed(function)(number) for number in numbers)
-            return results
-
-        yield Subject(
-            call=lambda function, number: run(function, range(number, number + 1))[0],
-            map=lambda function, count: run(function, range(count)),
-        )
-    importlib.import_module("joblib.externals.loky").get_reusable_executor().shutdown(wait=True)
-
-
-SUBJECTS = {"dcengine": ours, "dask": plain_dask, "joblib": joblib}
-MEASURES = ("latency_ms", "map_seconds", "nap_seconds")
-
-
-# ---- one round -----------------------------------------------------------------------------
-
-
-def measure(subject: Subject, sizes: Sizes) -> dict[str, float]:
-    """Return what one round of *subject* takes, once both its workers are warm."""
-    subject.map(nothing, 20)
-    subject.map(nap, 20)
-    calls = [_seconds(partial(subject.call, nothing, number), number) for number in range(sizes.calls)]
-    return {
-        "latency_ms": 1000 * median(calls),
-        "map_seconds": _seconds(lambda: subject.map(nothing, sizes.items), list(range(sizes.items))),
-        "nap_seconds": _seconds(lambda: subject.map(nap, sizes.naps), list(range(sizes.naps))),
-    }
-
-
-def _seconds(work: Callable[[], object], expected: object) -> float:
-    """Return how long *work* takes; it has to be right, too."""
-    started = time.perf_counter()
-    result = work()
-    seconds = time.perf_counter() - started
-    assert result == expected, "a wrong result"
-    return seconds
-
-
-# ---- the run -------------------------------------------------------------------------------
+FULL, QUICK = Sizes(200, 10_000, 100_000, 1_000), Sizes(50, 1_000, 2_000, 100)
+EXTRAS = ("joblib", "ipyparallel")  #: peers that are measured where they are installed
+BUSY_TASKS = 8_000  #: while which the engine is asked over HTTP
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """Measure all subjects by turns; return the result."""
+    """Measure all subjects by turns, then the engine as a service; return the result."""
     sizes, rounds = (QUICK, 1) if quick else (FULL, ROUNDS)
-    present = {name: start for name, start in SUBJECTS.items() if name != "joblib" or installed("joblib")}
+    present = {name: start for name, start in SUBJECTS.items() if name not in EXTRAS or installed(name)}
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in present}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, start in present.items():
             with start() as subject:
-                taken[name].append(measure(subject, sizes))
+                taken[name].append(measure(subject, sizes, is_first=not number))
     ideal = sizes.naps * NAP / WORKERS
+    served = service.measure(tasks=200 if quick else BUSY_TASKS, starts=1 if quick else ROUNDS)
     return {
-        **circumstances("distributed", "joblib"),
+        **circumstances("distributed", "joblib", "ipyparallel", "numpy"),
         "latency_vs_dask": _ratio(taken, "dcengine", "dask", "latency_ms"),
+        "latency_daemon_vs_dask": _ratio(taken, "daemon", "dask", "latency_ms"),
+        "latency_vs_ipyparallel": _ratio(taken, "dcengine", "ipyparallel", "latency_ms"),
+        "map10k_vs_ipyparallel": _ratio(taken, "ipyparallel", "dcengine", "map_seconds"),
         "latency_vs_joblib": _ratio(taken, "dcengine", "joblib", "latency_ms"),
         "map10k_vs_dask": _ratio(taken, "dask", "dcengine", "map_seconds"),
         "map10k_vs_joblib": _ratio(taken, "joblib", "dcengine", "map_seconds"),
+        "map100k_vs_dask": _ratio(taken, "dask", "dcengine", "many_seconds"),
+        "map100k_vs_dask_batched": _ratio(taken, "dask", "dcengine", "batched_seconds", "many_seconds"),
+        "map100k_vs_joblib": _ratio(taken, "joblib", "dcengine", "many_seconds"),
         "ms10_over_ideal": round(median(row["nap_seconds"] for row in taken["dcengine"]) / ideal, 3),
         "ms10_vs_dask": _ratio(taken, "dask", "dcengine", "nap_seconds"),
         "ms10_vs_joblib": _ratio(taken, "joblib", "dcengine", "nap_seconds"),
+        **values.measure(quick=quick),
+        **served,
         "raw": {
-            **{name: _summary(taken.get(name)) for name in SUBJECTS},
+            **{name: summary(taken.get(name)) for name in SUBJECTS},
             "all_rounds": taken,
             "sizes": sizes._asdict(),
             "ideal_seconds": ideal,
@@ -160,53 +59,75 @@ def run(*, quick: bool) -> dict[str, Any]:
     }
 
 
-def _ratio(taken: dict[str, list[dict[str, float]]], above: str, below: str, measure: str) -> float | None:
-    """Return the median over the rounds of one subject's *measure* over another's; None without it."""
-    pairs = list(zip(taken.get(above, []), taken.get(below, []), strict=False))
-    return round(median(mine[measure] / theirs[measure] for mine, theirs in pairs), 3) if pairs else None
-
-
-def _summary(rows: list[dict[str, float]] | None) -> dict[str, float] | None:
-    return None if rows is None else {name: round(median(row[name] for row in rows), 4) for name in MEASURES}
+def _ratio(
+    taken: dict[str, list[dict[str, float]]], above: str, below: str, measured: str, beside: str | None = None
+) -> float | None:
+    """Return the median over the rounds of one subject's measure over another's (*beside*); None without it."""
+    pairs = zip(taken.get(above, []), taken.get(below, []), strict=False)
+    other = beside or measured
+    ratios = [mine[measured] / theirs[other] for mine, theirs in pairs if measured in mine and other in theirs]
+    return round(median(ratios), 3) if ratios else None
 
 
 def _notes(sizes: Sizes, rounds: int, ideal: float, present: dict[str, Any]) -> list[str]:
     notes = [
-        f"{WORKERS} workers of one thread each; median of {rounds} round(s), the systems by turns",
+        f"{WORKERS} workers of one thread each; median of {rounds} round(s), the systems by turns; the large map once",
         "dcengine writes every call and result durably before it answers; Dask and joblib keep them in memory",
-        "latency: submit, then result, one call at a time; ours / theirs, below 1 is better",
-        "the two maps: their seconds / ours, above 1 is better",
+        "latency: submit, then result, one call at a time; 'daemon' is dcengine in a process of its own, over HTTP",
+        "ratios of times are ours / theirs, below 1 is better; of speeds (maps) theirs / ours in seconds, above 1",
     ]
     if sizes != FULL:
-        notes.append(f"quick: {sizes.items:,} no-ops and {sizes.naps:,} x 10 ms instead of 10,000 and 1,000")
-    if "joblib" not in present:
-        notes.append("joblib is not installed (extra 'bench'): its figures are missing")
-    return [*notes, f"ideal: {ideal:g} s, the naps alone on {WORKERS} workers"]
+        notes.append(f"quick: maps of {sizes.items:,} and {sizes.many:,} no-ops and {sizes.naps:,} x 10 ms")
+    missing = [name for name in EXTRAS if name not in present]
+    notes += [f"{name} is not installed (extra 'bench'): its figures are missing" for name in missing]
+    return [*notes, f"ideal: {ideal:g} s, the naps alone on {WORKERS} workers", *values.NOTES]
+
+
+# ---- for people ----------------------------------------------------------------------------
 
 
 def main() -> None:
     options = arguments("Functions on two workers, beside Dask and joblib.")
     result = run(quick=options.quick)
+    show([_calls(result), _figures(result)], result, as_json=options.json)
+
+
+def _calls(result: dict[str, Any]) -> Table:
     raw, sizes = result["raw"], result["raw"]["sizes"]
-    titles = ["submit + result, p50 ms", f"map of {sizes['items']:,} no-ops, s", f"{sizes['naps']:,} x 10 ms, s"]
+    titles = {
+        "latency_ms": ("submit + result, p50 ms", "latency_vs_dask"),
+        "map_seconds": (f"map of {sizes['items']:,} no-ops, s", "map10k_vs_dask"),
+        "many_seconds": (f"map of {sizes['many']:,} no-ops, s", "map100k_vs_dask"),
+        "batched_seconds": ("the same in batches of 100 by hand, s", "map100k_vs_dask_batched"),
+        "nap_seconds": (f"{sizes['naps']:,} x 10 ms, s", "ms10_vs_dask"),
+    }
     rows = [
-        [
-            title,
-            *(f"{raw[name][measure]:.3f}" if raw[name] else "-" for name in SUBJECTS),
-            *(_in_words(result[f"{key}_vs_{peer}"], measure) for peer in ("dask", "joblib")),
-        ]
-        for title, measure, key in zip(titles, MEASURES, ("latency", "map10k", "ms10"), strict=True)
+        [title, *(_number((raw[name] or {}).get(measured)) for name in SUBJECTS), _in_words(result[key], measured)]
+        for measured, (title, key) in ((measured, titles[measured]) for measured in MEASURES)
     ]
-    result["notes"].append(f"{sizes['naps']:,} x 10 ms took {result['ms10_over_ideal']} times the ideal")
-    headings = ["", *SUBJECTS, "dcengine / Dask", "dcengine / joblib"]
-    show([Table("functions on two one-thread workers", headings, rows)], result, as_json=options.json)
+    return Table("functions on two one-thread workers", ["", *SUBJECTS, "dcengine / Dask"], rows)
 
 
-def _in_words(ratio: float | None, measure: str) -> str:
+def _figures(result: dict[str, Any]) -> Table:
+    names = (
+        "latency_vs_dask", "latency_daemon_vs_dask", "map10k_vs_dask", "map100k_vs_dask", "map100k_vs_dask_batched",
+        "ms10_over_ideal", "echo100mb_vs_dask", "echo100mb_remote_vs_dask", "start_vs_localcluster", "first_tick_ms",
+        "idle_uss_mb", "http_p95_ms",
+    )  # fmt: skip
+    return Table(
+        "ratios and the engine as a service", ["figure", ""], [[name, _number(result[name])] for name in names]
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _in_words(ratio: float | None, measured: str) -> str:
     """Return *ratio* with its direction: of latencies, ours over theirs; of speeds, too."""
     if ratio is None:
         return "-"
-    return f"{ratio:.2f}x the time" if measure == "latency_ms" else f"{ratio:.3g}x the speed"
+    return f"{ratio:.2f}x the time" if measured == "latency_ms" else f"{ratio:.3g}x the speed"
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from dcengine.codec import pack_call
 from dcengine.events import Kind
 from dcengine.jobs import JobState, State, Task
 from dcengine.store import Store, now
+from dcengine.store.handing import END_JOB, SAVE_OUTPUT
 from dcengine.store.leasing import LEASE, SELECT_QUEUED, Holder, Lease, task_from
 from dcengine.store.ledger import ADD_TO_COUNTER, INSERT_CREDIT, INSERT_EVENT
-from dcengine.store.moving import END_JOB, MOVE, SAVE_OUTPUT, Move
+from dcengine.store.moving import MOVE, Move
 from dcengine.store.names import CALL, FUNCTIONS, Names
 from dcengine.store.opening import PRAGMAS, open_for_writing
 from dcengine.store.rows import execute_rows, for_one

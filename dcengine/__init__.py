@@ -18,10 +18,15 @@ if TYPE_CHECKING:
         job,
         leaderboard,
         map,
+        put,
+        reference,
         submit,
+        tag_worker,
         use_db,
         workers,
     )
+    from .batches import BatchHandle
+    from .cautions import NoMatchWarning, VersionWarning
     from .embed import EmbeddedEngine as Engine
     from .errors import (
         AccessDenied,
@@ -38,11 +43,15 @@ if TYPE_CHECKING:
         DatabaseOwned,
         DatabaseTooNew,
         DcengineError,
+        DependencyFailed,
+        DevicesHidden,
+        DevicesShared,
         DiskFull,
         EngineBusy,
         EngineClosed,
         EngineError,
         EngineUnreachable,
+        ExecutorShut,
         ImportChanged,
         InputRejected,
         InsecureAddress,
@@ -71,6 +80,7 @@ if TYPE_CHECKING:
         ProjectPaused,
         RemoteError,
         ResultExpired,
+        ResultLost,
         ResultNotReady,
         SchedulerUnreachable,
         StageRetired,
@@ -81,13 +91,20 @@ if TYPE_CHECKING:
         TaskError,
         TaskTimeout,
         TooManyParts,
+        ValueGone,
+        WorkerFull,
         WorkerUnfit,
         WorkerVanished,
     )
-    from .handles import BatchHandle, JobHandle
+    from .executor import Executor, JobFuture
+    from .functions import function
+    from .handles import JobHandle
+    from .modules import ModuleChanged
     from .projects import Project
     from .runner.progress import progress, track
+    from .values import Reference
     from .verbs import BatchStatus, EngineStatus, JobStatus, LeaderboardRow, Progress, ProjectStatus, WorkerStatus
+    from .waiting import as_completed, gather, wait
 
 __all__ = [
     "AccessDenied",
@@ -106,6 +123,9 @@ __all__ = [
     "DatabaseOwned",
     "DatabaseTooNew",
     "DcengineError",
+    "DependencyFailed",
+    "DevicesHidden",
+    "DevicesShared",
     "DiskFull",
     "Engine",
     "EngineBusy",
@@ -113,6 +133,8 @@ __all__ = [
     "EngineError",
     "EngineStatus",
     "EngineUnreachable",
+    "Executor",
+    "ExecutorShut",
     "ImportChanged",
     "InputRejected",
     "InsecureAddress",
@@ -123,11 +145,14 @@ __all__ = [
     "InvalidTags",
     "InvalidTransition",
     "JobCancelled",
+    "JobFuture",
     "JobHandle",
     "JobStatus",
     "LeaderboardRow",
     "MissingPackage",
+    "ModuleChanged",
     "NetworkFileSystem",
+    "NoMatchWarning",
     "NoMatchingWorker",
     "NotEditable",
     "NotFound",
@@ -145,8 +170,10 @@ __all__ = [
     "ProjectInUse",
     "ProjectPaused",
     "ProjectStatus",
+    "Reference",
     "RemoteError",
     "ResultExpired",
+    "ResultLost",
     "ResultNotReady",
     "SchedulerUnreachable",
     "StageRetired",
@@ -157,34 +184,65 @@ __all__ = [
     "TaskError",
     "TaskTimeout",
     "TooManyParts",
+    "ValueGone",
+    "VersionWarning",
+    "WorkerFull",
     "WorkerStatus",
     "WorkerUnfit",
     "WorkerVanished",
     "__version__",
+    "as_completed",
     "batch",
     "connect",
     "explain",
+    "function",
+    "gather",
     "job",
     "leaderboard",
     "map",
     "progress",
+    "put",
+    "reference",
     "submit",
+    "tag_worker",
     "track",
     "use_db",
+    "wait",
     "workers",
 ]
 
 _HOMES = {
+    "NoMatchWarning": ".cautions:NoMatchWarning",
+    "VersionWarning": ".cautions:VersionWarning",
+    "ModuleChanged": ".modules:ModuleChanged",
+    "tag_worker": ".api:tag_worker",
     "Engine": ".embed:EmbeddedEngine",
+    "Executor": ".executor:Executor",
+    "function": ".functions:function",
+    "JobFuture": ".executor:JobFuture",
     "JobHandle": ".handles:JobHandle",
-    "BatchHandle": ".handles:BatchHandle",
+    "BatchHandle": ".batches:BatchHandle",
     "Project": ".projects:Project",
+    "Reference": ".values:Reference",
     "progress": ".runner.progress:progress",
     "track": ".runner.progress:track",
     **{
         name: f".api:{name}"
-        for name in ("batch", "connect", "explain", "job", "leaderboard", "map", "submit", "use_db", "workers")
+        for name in (
+            "batch",
+            "connect",
+            "explain",
+            "job",
+            "leaderboard",
+            "map",
+            "put",
+            "reference",
+            "submit",
+            "use_db",
+            "workers",
+        )
     },
+    **{name: f".waiting:{name}" for name in ("as_completed", "gather", "wait")},
     **{
         name: f".verbs:{name}"
         for name in (

@@ -7,35 +7,36 @@ of ``./dcengine.db``; one started in the background for that file.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
-import socket
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 from . import config, owner, times
+from .batches import BatchHandle
+from .calls import batch_of, submission_of
+from .cautions import Told, warn_of
 from .client import Client
-from .codec import pack, pack_call, pack_function
 from .errors import EngineClosed, InvalidOption
-from .handles import BatchHandle, JobHandle, Link
-from .jobs import CRASH_RETRIES
-from .lists import Leaderboard, WorkerList
+from .handles import JobHandle, Link
+from .lists import Explained, Leaderboard, WorkerList
 from .loops import LoopThread
+from .options import CallOptions, Duration, SubmitOptions, taken_out, takes
 from .owner import find_or_start
-from .verbs import BatchSubmission, OnNoMatch, Options, Span, Submission, Verbs
+from .values import Reference, pieces_to_put
+from .verbs import (
+    BatchSubmission,
+    EngineStatus,
+    Span,
+    Submission,
+    Verbs,
+    WorkerStatus,
+)
 
-BLOCK_ITEMS, BLOCK_BYTES = 4096, 1 << 20  #: of inputs packed together
-
-Moment: TypeAlias = float | datetime | timedelta | str  #: what `times.moment` reads
-Duration: TypeAlias = float | timedelta | str  #: what `times.seconds` reads
-
-
-class NoMatchWarning(UserWarning):
-    """No worker has the tags that a job needs: it waits for one."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ThreadLink:
@@ -45,6 +46,7 @@ class ThreadLink:
         self.verbs = verbs
         self.address = address  #: URL and token by which another process reaches an engine of this one
         self.is_left = False  #: the engine at its end is closing
+        self.told: Told = set()  #: functions, each with a worker whose versions were warned of
         self._thread = thread
 
     def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
@@ -54,10 +56,6 @@ class ThreadLink:
         future = self.start(verb, *args, **kwargs)
         try:
             return future.result()
-        except Exception:
-            if self.is_left:  # what it met was the closing of its engine
-                raise self._closed() from None
-            raise
         except BaseException:
             future.cancel()
             raise
@@ -65,11 +63,61 @@ class ThreadLink:
     def start(self, verb: str, *args: Any, **kwargs: Any) -> Future[Any]:
         """Ask for *verb*; the future ends with the answer."""
         if self.is_left or self._thread.loop.is_closed():
-            raise self._closed()
-        return self._thread.start(getattr(self.verbs, verb)(*args, **kwargs))
+            raise self.closed()
+        return self._thread.start(self._answer(getattr(self.verbs, verb)(*args, **kwargs)))
 
-    def _closed(self) -> EngineClosed:
+    async def _answer(self, question: Coroutine[Any, Any, Any]) -> Any:
+        """Return the answer to *question*; what meets the closing of its engine is told so."""
+        try:
+            return await question
+        except (Exception, asyncio.CancelledError):
+            if self.is_left:
+                raise self.closed() from None
+            raise
+
+    @cached_property
+    def file(self) -> str:
+        """What the engine's file is called, wherever it lies."""
+        status: EngineStatus = self.call("status")
+        return status.file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LaterLink, (self.file,)
+
+    def closed(self) -> EngineClosed:
+        """Return the error of those who ask an engine that is closed."""
         return EngineClosed(str(getattr(self.verbs, "db", "this process")))
+
+
+class LaterLink:
+    """The way of a handle that was pickled, to the engine in use when it is first asked; implements `handles.Link`.
+
+    That has to be one of the same file: another has other jobs under the same ids.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._link: ThreadLink | None = None
+
+    def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask for *verb* and wait for the answer; raises `InvalidOption` where the engine in use is another's."""
+        return self._found().call(verb, *args, **kwargs)
+
+    def start(self, verb: str, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Ask for *verb*; the future ends with the answer."""
+        return self._found().start(verb, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LaterLink, (self.file,)
+
+    def _found(self) -> ThreadLink:
+        if self._link is None or self._link.is_left:
+            link = front.current()
+            if link.file != self.file:
+                expected = f"one of the database that it was pickled with; in use is {front.describe()}"
+                raise InvalidOption("the engine of this handle", "another one's", expected)
+            self._link = link
+        return self._link
 
 
 class Front:
@@ -200,63 +248,38 @@ class Caller:
         """Return the way to the engine that is asked."""
         return front.current()
 
+    @overload
     def submit(
-        self,
-        function: Callable[..., Any],
-        /,
-        *args: Any,
-        tags: str = "",
-        retries: int = 0,
-        crash_retries: int = CRASH_RETRIES,
-        timeout: float | None = None,
-        priority: int = 0,
-        key: str | None = None,
-        on_no_match: OnNoMatch = "wait",
-        not_before: Moment | None = None,
-        keep: Duration | None = None,
-        **kwargs: Any,
-    ) -> JobHandle:
+        self, function: Callable[..., Any], /, *args: Any, **options: Unpack[SubmitOptions]
+    ) -> JobHandle: ...  # with arguments by position
+    @overload
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle: ...
+    @takes(SubmitOptions, and_others=True)
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> JobHandle:
         """Store a call of *function* as a job and return its handle; it is durable when this returns.
+
+        Handles among the arguments, or inside the function, stand for results: the call waits until those are there.
 
         Args:
             tags: expression a worker must satisfy, such as ``"gpu.memory>=16GiB & cuda>=12"``.
             retries: further runs allowed after the function raised.
             crash_retries: further runs allowed after the process ended under it: a segfault, out of memory.
-            timeout: seconds one run may take.
+            timeout: how long one run may take, in seconds, as a timedelta, or as a text such as ``"10m"``.
             priority: higher runs earlier.
             key: a name of your own; the same key gives the same job, not a second one.
             on_no_match: when no worker has the tags, ``"wait"`` for one (and warn) or ``"fail"`` the job.
             not_before: when it may begin: a datetime, Unix seconds, a timedelta from now.
-            keep: how long after its end its values are kept, in seconds or as a timedelta; None: for ever.
+            keep: how long after its end its values are kept; None: for ever.
 
+        All options stand in `options.SubmitOptions`; other keywords are the function's own.
         Raises `NotPicklable`, `InvalidTags`, `InvalidOption`, `PayloadTooLarge`; nothing is stored then.
         """
-        submission = Submission(
-            function=pack_function(function),
-            input=pack_call(args, kwargs),
-            options=options(
-                tags, retries, timeout, priority, on_no_match, crash_retries, not_before=not_before, keep=keep
-            ),
-            key=key,
-            submitter=submitter(),
-        )
-        link = self._way()
-        status = link.call("submit", submission)
-        _warn(status.warning, tags)
-        return JobHandle(link, status.id)
+        given, own = taken_out(kwargs, SubmitOptions)
+        return self._submit(submission_of(function, args, own, given))
 
+    @takes(CallOptions)
     def map(
-        self,
-        function: Callable[..., Any],
-        /,
-        *iterables: Iterable[Any],
-        tags: str = "",
-        retries: int = 0,
-        timeout: float | None = None,
-        priority: int = 0,
-        on_no_match: OnNoMatch = "wait",
-        not_before: Moment | None = None,
-        keep: Duration | None = None,
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], **options: Unpack[CallOptions]
     ) -> BatchHandle:
         """Store a call of *function* for each item of *iterables* (as the built-in `map` pairs them) as one batch.
 
@@ -264,18 +287,37 @@ class Caller:
         """
         if not iterables:
             raise InvalidOption("iterables", "missing", "at least one, such as map(function, [1, 2, 3])")
-        blocks, count = _blocks(zip(*iterables, strict=False))
-        submission = BatchSubmission(
-            function=pack_function(function),
-            blocks=blocks,
-            count=count,
-            options=options(tags, retries, timeout, priority, on_no_match, not_before=not_before, keep=keep),
-            submitter=submitter(),
-        )
+        return self._submit_batch(batch_of(function, zip(*iterables, strict=False), options))
+
+    def _submit(self, submission: Submission) -> JobHandle:
+        """Have one call stored; return its handle."""
+        link = self._way()
+        status = link.call("submit", submission)
+        warn_of(link.told, submission, status)
+        return JobHandle(link, status.id)
+
+    def _submit_batch(self, submission: BatchSubmission) -> BatchHandle:
+        """Have the calls of a batch stored; return its handle."""
         link = self._way()
         status = link.call("submit_batch", submission)
-        _warn(status.warning, tags)
+        warn_of(link.told, submission, status)
         return BatchHandle(link, status)
+
+    def put(self, value: Any, *, keep: Duration | None = None) -> Reference:
+        """Store *value* for many calls to refer to: pass the reference, and the function gets the value.
+
+        It is durable when this returns, travels to each worker once, and is kept until `Reference.delete`, or for
+        *keep*: seconds, a timedelta, or a text such as ``"2h"``. The same value put twice is stored once.
+        Functions should not change it: the calls of a worker share it, its arrays cannot be written to.
+        """
+        link = self._way()
+        seconds = None if keep is None else times.seconds("keep", keep)
+        return Reference(link, link.call("put_value", pieces_to_put(value), keep=seconds))
+
+    def reference(self, digest: str) -> Reference:
+        """Return the reference to the value with this *digest*, from any process; raises `NotFound`."""
+        link = self._way()
+        return Reference(link, link.call("value", digest))
 
     def job(self, id: int | str) -> JobHandle:
         """Return the handle of job *id*, also by its place in a project, as in ``"photos/17"``; raises `NotFound`."""
@@ -294,9 +336,20 @@ class Caller:
         link = self._way()
         return WorkerList(link.call("workers"), link)
 
-    def explain(self, tags: str) -> str:
-        """Return which workers match the expression *tags*, or what the nearest one lacks."""
-        return str(self._way().call("explain", tags))
+    def explain(self, tags: str) -> Explained:
+        """Return in a sentence which workers match the expression *tags*, or what the nearest one lacks.
+
+        The sentence is a text; its `workers` say of each worker which clauses it lacks.
+        """
+        return Explained.of(self._way().call("explain", tags))
+
+    def tag_worker(self, name: str, tags: str) -> WorkerStatus:
+        """Give worker *name* the *tags* ``gpu,site=lab`` in place of those of its owner's making.
+
+        What it finds by itself stays. Jobs that wait are matched anew. Raises `NotFound`, `InvalidTags`, `WorkerUnfit`.
+        """
+        status: WorkerStatus = self._way().call("tag_worker", name, tags)
+        return status
 
     def leaderboard(self, project: str = "functions", *, span: Span = "all") -> Leaderboard:
         """Return the contributors of *project* by their credit of all time, or the last month, week or day."""
@@ -315,84 +368,20 @@ def id_of(link: Link, job: int | str) -> int:
     return int(link.call("find_job", project, int(number))) if project else int(number)
 
 
-_caller = Caller()
-submit = _caller.submit
-map = _caller.map
-job = _caller.job
-batch = _caller.batch
-workers = _caller.workers
-explain = _caller.explain
-leaderboard = _caller.leaderboard
-
-
-# ---- packing -------------------------------------------------------------------------------
-
-
-def options(
-    tags: str,
-    retries: int,
-    timeout: float | None,
-    priority: int,
-    on_no_match: OnNoMatch,
-    crash_retries: int = CRASH_RETRIES,
-    *,
-    not_before: Moment | None = None,
-    keep: Duration | None = None,
-) -> Options:
-    """Return what was asked for as one value; raises `InvalidOption`."""
-    if on_no_match not in ("wait", "fail"):
-        raise InvalidOption("on_no_match", repr(on_no_match), "'wait' or 'fail'")
-    for name, value in (("retries", retries), ("crash_retries", crash_retries), ("priority", priority)):
-        if not isinstance(value, int):
-            raise InvalidOption(name, repr(value), "a whole number")
-    if timeout is not None and not isinstance(timeout, int | float):
-        raise InvalidOption("timeout", repr(timeout), "a number of seconds")
-    return Options(
-        tags=str(tags), retries=retries, crash_retries=crash_retries, timeout=timeout, priority=priority,
-        on_no_match=on_no_match, not_before=None if not_before is None else times.moment("not_before", not_before),
-        keep=None if keep is None else times.seconds("keep", keep),
-    )  # fmt: skip
+caller = Caller()  #: asks the engine in use
+submit = caller.submit
+map = caller.map
+put = caller.put
+reference = caller.reference
+job = caller.job
+batch = caller.batch
+workers = caller.workers
+explain = caller.explain
+tag_worker = caller.tag_worker
+leaderboard = caller.leaderboard
 
 
 def check_span(span: object) -> None:
     """Raise `InvalidOption` for what is no span of a leaderboard."""
     if span not in get_args(Span):
         raise InvalidOption("span", repr(span)[:100], " or ".join(repr(known) for known in get_args(Span)))
-
-
-def _blocks(calls: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], int]:
-    """Return the arguments of all calls, packed in blocks, and their number."""
-    blocks: list[bytes] = []
-    count = 0
-    for block, items in blocks_of(pack_call(args, {}) for args in calls):
-        blocks.append(block)
-        count += items
-    return blocks, count
-
-
-def blocks_of(packed: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Yield *packed* values in blocks, each with the number of its values."""
-    values: list[bytes] = []
-    size = 0
-    for value in packed:
-        if values and (len(values) >= BLOCK_ITEMS or size + len(value) > BLOCK_BYTES):
-            yield pack(values), len(values)
-            values, size = [], 0
-        values.append(value)
-        size += len(value)
-    if values:
-        yield pack(values), len(values)
-
-
-def submitter() -> str:
-    """Return who submits: user@host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such user in this container
-        user = f"uid{os.getuid()}" if hasattr(os, "getuid") else "somebody"
-    return f"{user}@{socket.gethostname()}"
-
-
-def _warn(missing: str | None, tags: str) -> None:
-    if missing is not None:
-        warnings.warn(f"no worker matches {tags!r} yet, the job waits: {missing}", NoMatchWarning, stacklevel=3)

@@ -10,22 +10,23 @@ import hashlib
 import json
 import pickle
 import struct
-import sys
-import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import cloudpickle
 import msgspec
 
+from . import buffered, references
+from .buffered import BUFFERED, LEAST, PROTOCOL, Packed, Piece
+from .culprits import culprit
 from .errors import DcengineError, InvalidInput, NotJson, NotPicklable, RemoteError, rebuild
+from .modules import Accompanied, ship_local_modules_by_value, sources_for, warn_of_edited
+from .references import REFERRING, collected
 from .verbs import Function
 
 PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})  #: types that plain pickle carries safely
-PROTOCOL = 5
 JSON_PLAIN = frozenset({str, int, bool, type(None)})  #: types that msgspec writes as JSON as Python does
 JSON = b"J"  #: begins a value that is JSON text; a pickle begins with 0x80
 
@@ -35,8 +36,11 @@ JSON = b"J"  #: begins a value that is JSON text; a pickle begins with 0x80
 
 def pack(values: Sequence[bytes]) -> bytes:
     """Return *values* as one frame: their number, their sizes, their bytes."""
-    count = len(values)
-    return b"".join([struct.pack(f"<I{count}Q", count, *map(len, values)), *values])
+    return b"".join([_head(list(map(len, values))), *values])
+
+
+def _head(sizes: list[int]) -> bytes:
+    return struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
 
 
 def unpack(frame: bytes) -> list[bytes]:
@@ -61,24 +65,79 @@ def unpack(frame: bytes) -> list[bytes]:
 
 def dumps(value: object, *, what: str = "the value") -> bytes:
     """Return *value* pickled; raises `NotPicklable` that names *what*."""
+    pieces = pieces_of(value, what=what)
+    return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], bytes) else b"".join(pieces)
+
+
+def pieces_of(value: object, *, what: str = "the value") -> list[Piece]:
+    """Return *value* pickled, in pieces: its large buffers are not copied. Raises `NotPicklable` that names *what*."""
     try:
         if _is_plain(value):
-            return pickle.dumps(value, PROTOCOL)
-        return bytes(cloudpickle.dumps(value, PROTOCOL))
+            return [pickle.dumps(value, PROTOCOL)]
+        data, buffers = buffered.pickled(value)
     except Exception as error:
-        raise NotPicklable(what, type(value).__name__, _first_line(error)) from error
+        raise _refusal(what, value, error) from error
+    return buffered.pieces_of(data, buffers) if buffers else [data]
 
 
-def loads(data: bytes) -> Any:
-    """Return the value in *data*, whether it is a pickle or JSON."""
-    return _from_json(data[1:]) if data[:1] == JSON else pickle.loads(data)
+def loads(data: Packed, *, shared: bool = False) -> Any:
+    """Return the value in *data*, whether it is a pickle or JSON; with *shared*, its arrays cannot be written to."""
+    kind = data[:1]
+    if kind == JSON:
+        return _from_json(bytes(data[1:]))
+    if kind == REFERRING:
+        return loads(unpack(data[1:])[-1], shared=shared)  # type: ignore[arg-type]
+    return buffered.loads(data, shared=shared) if kind == BUFFERED else pickle.loads(data)
+
+
+def keys_in(data: bytes) -> list[bytes]:
+    """Return the keys of what the packed value in *data* refers to; nothing is unpickled."""
+    return unpack(data[1:])[:-1] if data[:1] == REFERRING else []
+
+
+def keys_in_head(head: bytes) -> list[bytes]:
+    """Return the same for a packed value of which *head* is the beginning; raises `ValueError` if that is too short."""
+    if head[:1] != REFERRING:
+        return []
+    try:
+        (count,) = struct.unpack_from("<I", head, 1)
+        sizes = struct.unpack_from(f"<{count}Q", head, 5)
+    except struct.error:
+        raise ValueError("the keys are not all in the head") from None
+    starts = list(accumulate(sizes[:-1], initial=5 + 8 * count))
+    if starts[-1] > len(head):
+        raise ValueError("the keys are not all in the head")
+    return [head[start : start + size] for start, size in zip(starts, sizes[:-1], strict=False)]
+
+
+def standing_for(key: bytes, keys: list[bytes]) -> bytes:
+    """Return a packed value that stands for that of *key*, which itself refers to *keys*."""
+    return REFERRING + pack([key, *keys, references.standing_for(key)])
+
+
+def _pickled_with_references(value: object) -> bytes:
+    """Return *value* pickled, in a frame with the keys of what it refers to if it does."""
+    with collected() as keys:
+        data, buffers = buffered.pickled(value)
+    if not keys:
+        return b"".join(buffered.pieces_of(data, buffers)) if buffers else data
+    sizes = list(map(len, keys))
+    at = len(REFERRING) + len(_head([*sizes, 0])) + sum(sizes)
+    pieces: list[Piece] = buffered.pieces_of(data, buffers, at=at) if buffers else [data]
+    return b"".join([REFERRING, _head([*sizes, sum(map(len, pieces))]), *keys, *pieces])
 
 
 def pack_value(value: object, *, what: str) -> bytes:
     """Return *value* pickled for a worker; raises `NotPicklable` that names *what*."""
-    if not _is_plain(value):
-        ship_local_modules_by_value()
-    return dumps(value, what=what)
+    if _is_plain(value):
+        return dumps(value, what=what)
+    ship_local_modules_by_value()
+    try:
+        packed = _pickled_with_references(value)
+    except Exception as error:
+        raise _refusal(what, value, error) from error
+    references.refuse_results(keys_in(packed), what)
+    return packed
 
 
 def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
@@ -87,7 +146,9 @@ def pack_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         if all(map(_is_plain, args)) and all(map(_is_plain, kwargs.values())):
             return pickle.dumps((args, kwargs), PROTOCOL)
         ship_local_modules_by_value()
-        return bytes(cloudpickle.dumps((args, kwargs), PROTOCOL))
+        return _pickled_with_references((args, kwargs))
+    except DcengineError:
+        raise  # of a handle whose engine does not answer, say: it explains itself
     except Exception as error:
         for name, value in [*((f"argument {n}", v) for n, v in enumerate(args, 1)), *kwargs.items()]:
             dumps(value, what=name if name.startswith("argument ") else f"argument {name!r}")
@@ -100,11 +161,14 @@ def pack_function(function: Callable[..., Any]) -> Function:
         raise NotPicklable("the function", type(function).__name__, "it is not callable")
     ship_local_modules_by_value()
     try:
-        code = bytes(cloudpickle.dumps(function, PROTOCOL))
+        code = _pickled_with_references(function)
+        if sources := sources_for(function, hashlib.sha256(code).digest()):
+            code = _pickled_with_references(Accompanied(function, sources))
+    except DcengineError:
+        raise
     except Exception as error:
-        for name, value in _names_inside(function):
-            dumps(value, what=f"{name!r}, used inside {name_of(function)},")
-        raise NotPicklable(f"the function {name_of(function)}", type(function).__name__, _first_line(error)) from error
+        raise _refusal(f"the function {name_of(function)}", function, error) from error
+    warn_of_edited(code)
     return Function(hashlib.sha256(code).digest(), name_of(function), code)
 
 
@@ -122,20 +186,24 @@ def _is_plain(value: object) -> bool:
         return True
     if kind is tuple or kind is list:
         return len(value) <= 16 and all(type(part) in PLAIN for part in value)  # type: ignore[arg-type, attr-defined]
-    return kind.__module__ == "numpy" and kind.__name__ == "ndarray" and not value.dtype.hasobject  # type: ignore[attr-defined]
+    if kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        return value.nbytes < LEAST and not value.dtype.hasobject  # type: ignore[attr-defined]
+    return False
 
 
-def _names_inside(function: Callable[..., Any]) -> Iterable[tuple[str, object]]:
-    """Yield the closure and global values that *function*'s code refers to."""
-    inner = getattr(function, "func", function)
-    code = getattr(inner, "__code__", None)
-    if code is None:
-        return
-    for name, cell in zip(code.co_freevars, inner.__closure__ or (), strict=True):
-        yield name, cell.cell_contents
-    for name in code.co_names:
-        if name in inner.__globals__:
-            yield name, inner.__globals__[name]
+def _refusal(what: str, value: object, error: Exception) -> NotPicklable:
+    """Return the error to raise for *value*, called *what*: it names the part that cannot be pickled."""
+    part, reason = culprit(what, value, _why_not, error)
+    return NotPicklable(str(part), type(part.value).__name__, _first_line(reason))
+
+
+def _why_not(value: object) -> Exception | None:
+    """Return why *value* cannot be pickled, None if it can."""
+    try:
+        buffered.pickled(value)
+    except Exception as error:
+        return error
+    return None
 
 
 def _first_line(error: BaseException) -> str:
@@ -180,35 +248,6 @@ def _from_json(text: bytes) -> Any:
         return json.loads(text)  # it takes NaN and lone surrogates too
 
 
-# ---- local modules travel by value ---------------------------------------------------------
-
-_seen_modules: set[str] = set()
-_installed = tuple(
-    str(Path(path).resolve())
-    for name, path in sysconfig.get_paths().items()
-    if name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
-
-
-def ship_local_modules_by_value() -> None:
-    """Register modules that live outside the installation, since workers may not have them."""
-    for name in sys.modules.keys() - _seen_modules:
-        _seen_modules.add(name)
-        module = sys.modules.get(name)
-        if isinstance(module, ModuleType) and _is_local(module):
-            cloudpickle.register_pickle_by_value(module)
-
-
-def _is_local(module: ModuleType) -> bool:
-    if module.__name__ == "__main__" or module.__name__.partition(".")[0].startswith("dcengine"):
-        return False
-    file = getattr(module, "__file__", None)
-    if not file or not file.endswith(".py"):
-        return False
-    path = str(Path(file).resolve())
-    return not path.startswith(_installed) and "site-packages" not in path and "dist-packages" not in path
-
-
 # ---- failures ------------------------------------------------------------------------------
 
 
@@ -236,6 +275,7 @@ class RemoteTraceback(Exception):
 
 
 TRACEBACK_LIMIT = 64 * 1024  #: characters of a traceback that are kept: head and tail
+EXCEPTION_LIMIT = 1 << 20  #: bytes of a pickled exception
 
 
 def failure_from(error: BaseException, *, skip_frames: int = 0) -> Failure:
@@ -289,10 +329,12 @@ def _rebuilt(failure: Failure) -> BaseException:
 
 
 def _pickled(error: BaseException) -> bytes | None:
-    """Return *error* pickled if it comes back as itself, else None."""
+    """Return *error* pickled if it comes back as itself, else None; one that is huge comes with a shorter message."""
     try:
         data = bytes(cloudpickle.dumps(error, PROTOCOL))
-        return data if type(loads(data)) is type(error) else None
+        if len(data) > EXCEPTION_LIMIT and not vars(error) and [*map(type, error.args)] == [str]:
+            data = bytes(cloudpickle.dumps(type(error)(head_and_tail(error.args[0])), PROTOCOL))
+        return data if type(loads(data)) is type(error) and len(data) <= EXCEPTION_LIMIT else None
     except Exception:
         return None
 

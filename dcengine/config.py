@@ -69,6 +69,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pilot_idle: Annotated[
         Seconds, Meta(description="Seconds without work after which a slot of a joined cluster is given back.")
     ] = 30.0
+    worker_lease: Annotated[
+        float,
+        Meta(gt=0, description="Seconds that a worker may be silent before what it was given runs elsewhere."),
+    ] = 30.0
+    grace: Annotated[
+        Seconds,
+        Meta(description="Seconds that a cancelled or late function has to stop before its process is killed."),
+    ] = 1.0
+    worker_values: Annotated[
+        Count,
+        Meta(
+            description="Bytes of values that a worker keeps on its disk for this engine; above that it drops those "
+            'that were not used for longest, results of `keep="remote"` last.'
+        ),
+    ] = 8 << 30
+    output_limit: Annotated[
+        Count,
+        Meta(
+            description="Bytes of what one call prints that are kept: the first half as it comes, "
+            "of the rest the newest once it has ended."
+        ),
+    ] = 16 << 20
     idle_exit: Annotated[
         Seconds | None, Meta(description="Seconds without work or callers after which the engine ends; unset: never.")
     ] = None

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
@@ -53,6 +53,7 @@ class Question(NamedTuple):
     query: Query = {}
     body: bytes | None = None
     content_type: str = MSGPACK
+    pieces: AsyncIterable[Any] | None = None  #: a body instead that is never in memory as a whole
     key: str | None = None  #: under which its repetitions are known as such
     wait: float = 0.0  #: seconds that the engine may keep it waiting
 
@@ -72,6 +73,8 @@ class Question(NamedTuple):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if self.key is not None:
             headers[KEY] = self.key
+        if self.pieces is not None:
+            headers["Content-Type"] = self.content_type
         if self.body is not None:
             headers["Content-Type"] = self.content_type
             headers["Content-Length"] = str(len(self.body))
@@ -218,7 +221,7 @@ class Connection:
                 question.method,
                 self._base.joinpath(*question.path.split("/")),
                 params={name: str(value) for name, value in question.query.items() if value is not None},
-                data=body if body is None or len(body) <= PIECE else _in_pieces(body),
+                data=question.pieces if body is None else body if len(body) <= PIECE else _in_pieces(body),
                 headers=question.headers(self.token),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=question.wait + SILENCE),
                 allow_redirects=False,

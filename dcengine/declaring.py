@@ -3,64 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import msgspec
 
-from . import api, times
-from .codec import name_of, pack_function
+from . import times
+from .calls import packed_with_versions, submitter
+from .codec import keys_in, name_of
 from .errors import InvalidOption
 from .jobs import CreditBy, OnFailedPart, Shape, StageKind, check_name, check_shapes
+from .options import READERS as READERS_FOR_CALLS
+from .options import (
+    TEXT,
+    WHOLE,
+    YES_OR_NO,
+    Duration,
+    FunctionOptions,
+    RunOptions,
+    Versions,
+    check_names,
+    one_of,
+    versions_of,
+)
+from .references import refuse_results
+from .tags import with_devices
 from .verbs import ProjectSpec, StageSpec
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from typing_extensions import Unpack
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 
-WHOLE = "a whole number"
-EXPECTED = {
-    "title": "a text",
-    "tags": "a tag expression such as 'gpu & cuda>=12'",
-    "retries": WHOLE,
-    "crash_retries": WHOLE,
-    "timeout": times.DURATION,
-    "priority": WHOLE,
-    "lease_seconds": times.DURATION,
-    "back_off": times.DURATION,
-    "back_off_limit": times.DURATION,
+READERS = {
+    **{name: reader for name, reader in READERS_FOR_CALLS.items() if name in FunctionOptions.__annotations__},
+    "title": TEXT,
+    "lease_seconds": times.seconds,
+    "back_off": times.seconds,
+    "back_off_limit": times.seconds,
     "votes": WHOLE,
     "generations": WHOLE,
-    "credit": "'task' or 'unit'",
-    "on_failed_part": "'fail', 'skip' or 'wait'",
-    "paused": "true or false",
-}  #: the options of a stage, and what each may be
-DURATIONS = frozenset(option for option, expected in EXPECTED.items() if expected is times.DURATION)
-TYPES = {field.name: field.type for field in msgspec.structs.fields(StageSpec)}
+    "credit": one_of(CreditBy, "'task' or 'unit'"),
+    "on_failed_part": one_of(OnFailedPart, "'fail', 'skip' or 'wait'"),
+    "paused": YES_OR_NO,
+}  #: the options of a stage, and what makes values of them
 
 
-class LeaseOptions(TypedDict, total=False):
+class LeaseOptions(RunOptions, total=False):
     """How the tasks of a stage are to be run; a duration is a number of seconds, a timedelta, or a text such as 10m."""
 
     title: str  #: for people, where it is not the name
-    tags: str  #: expression that a worker must satisfy
-    retries: int  #: further runs allowed after the function raised
-    crash_retries: int  #: the same after its process ended under it
-    timeout: float | str | timedelta | None  #: that one run may take
-    priority: int  #: higher runs earlier
-    lease_seconds: float | str | timedelta  #: that an outside worker may keep a task without a word
-    back_off: float | str | timedelta  #: before the second run, at most; doubled with each error
-    back_off_limit: float | str | timedelta  #: between two runs, at most
+    lease_seconds: Duration  #: that an outside worker may keep a task without a word
+    back_off: Duration  #: before the second run, at most; doubled with each error
+    back_off_limit: Duration  #: between two runs, at most
     votes: int  #: distinct voters that send a job back a stage
     generations: int  #: times that this stage may send a job back before the job fails
     credit: CreditBy  #: one for each task, or the units its worker reports
     paused: bool  #: its tasks are not handed out at first
 
 
-class StageOptions(LeaseOptions, total=False):
+class StageOptions(LeaseOptions, FunctionOptions, total=False):
     """The same for a function."""
 
     name: str  #: by default that of the function
@@ -77,6 +78,7 @@ class _Step(NamedTuple):
 
     spec: StageSpec
     function: Callable[[Any], Any] | None
+    versions: Versions = "warn"
 
 
 class Pipeline:
@@ -124,18 +126,19 @@ class Pipeline:
 
     def lease_stage(self, name: str, /, **options: Unpack[LeaseOptions]) -> None:
         """Declare a stage that outside workers do: they lease its tasks over HTTP; values are JSON there."""
-        check_options("map", options)
         if callable(name):
             raise InvalidOption("a lease stage", f"given {name_of(name)}", "a name: outside workers do its tasks")
+        check_names(options, LeaseOptions, "a lease stage")
         self._steps[name] = _Step(stage_spec(name, "lease", "map", options), None)
 
     def _decorator(self, shape: Shape, function: Any, options: dict[str, Any]) -> Any:
+        check_names(options, GatherOptions if shape == "gather" else StageOptions, "a stage")
         name = options.pop("name", None)
-        check_options(shape, options)
 
         def declare(function: F) -> F:
             own_name = _name_for(function) if name is None else name
-            self._steps[own_name] = _Step(stage_spec(own_name, "function", shape, options), function)
+            spec = stage_spec(own_name, "function", shape, options)
+            self._steps[own_name] = _Step(spec, function, versions_of(options))
             return function
 
         return declare if function is None else declare(function)
@@ -144,10 +147,10 @@ class Pipeline:
         """Return the stages as they are sent, their functions packed; raises `InvalidOption`, `NotPicklable`."""
         check_shapes([(name, step.spec.shape) for name, step in self._steps.items()])
         stages = [
-            msgspec.structs.replace(spec, function=None if function is None else pack_function(function))
-            for spec, function in self._steps.values()
+            spec if function is None else with_function(spec, function, versions)
+            for spec, function, versions in self._steps.values()
         ]
-        return ProjectSpec(name=self.name, stages=stages, submitter=api.submitter())
+        return ProjectSpec(name=self.name, stages=stages, submitter=submitter())
 
 
 def _name_for(function: Any) -> str:
@@ -160,33 +163,23 @@ def _name_for(function: Any) -> str:
     return name
 
 
-def check_options(shape: Shape, options: Mapping[str, object]) -> None:
-    """Raise `TypeError` for an option that stages do not have, as Python does for any function."""
-    for option in options:
-        if option not in EXPECTED or (option == "on_failed_part" and shape != "gather"):
-            nearest = get_close_matches(option, EXPECTED, 1)
-            meant = f"; did you mean {nearest[0]!r}?" if nearest and nearest[0] != option else ""
-            raise TypeError(f"a stage has no option {option!r}{meant}")
+def with_function(spec: StageSpec, function: Callable[..., Any], versions: Versions) -> StageSpec:
+    """Return the stage *spec* with its *function* packed; raises `NotPicklable`."""
+    packed, tags, packages = packed_with_versions(function, spec.tags, versions)
+    refuse_results(keys_in(packed.code), "a value inside the function of a stage")
+    return msgspec.structs.replace(spec, function=packed, tags=tags, packages=packages)
 
 
-def stage_spec(name: object, kind: StageKind, shape: Shape, options: Mapping[str, Any]) -> StageSpec:
+def stage_spec(name: object, kind: StageKind, shape: Shape, given: Mapping[str, Any]) -> StageSpec:
     """Return what was asked for as one value, without a function; raises `InvalidOption`."""
     check_name("the stage's name", name)
     if kind == "lease" and shape != "map":
         expected = "a function: outside workers take one value and give one"
         raise InvalidOption(f"the {shape} {name!r}", "a lease stage", expected)
-    values = {
-        "is_paused" if option == "paused" else option: _checked(str(name), option, value)
-        for option, value in options.items()
-    }
+    values = {option: READERS[option](f"{option} of stage {name!r}", value) for option, value in given.items()}
+    values.pop("versions", None)  # known by their effect, once there is a function
+    if "paused" in values:
+        values["is_paused"] = values.pop("paused")
+    if devices := values.pop("devices", None):
+        values["tags"] = with_devices(values.get("tags", ""), devices)
     return StageSpec(name=str(name), kind=kind, shape=shape, **values)
-
-
-def _checked(stage: str, option: str, value: Any) -> Any:
-    """Return *value* as the type that *option* has."""
-    if option in DURATIONS and not (value is None and option == "timeout"):
-        return times.seconds(f"{option} of stage {stage!r}", value)
-    try:
-        return msgspec.convert(value, TYPES["is_paused" if option == "paused" else option])
-    except msgspec.ValidationError:
-        raise InvalidOption(f"{option} of stage {stage!r}", repr(value)[:100], EXPECTED[option]) from None

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +27,7 @@ from .cluster import ClusterSettings
 from .cluster.facts import cpu_count
 from .engine import Engine
 from .errors import DcengineError, EngineClosed, InvalidOption
-from .loops import LoopThread
+from .loops import Across, LoopThread
 from .owner import Lock
 from .server import Role, application, listen
 from .verbs import EngineStatus, Verbs
@@ -65,6 +65,10 @@ class EmbeddedEngine(Caller):
         cluster_host: str = "127.0.0.1",
         cluster_share: float = 0.5,
         pilot_idle: float = 30.0,
+        worker_lease: float = 30.0,
+        grace: float = 1.0,
+        output_limit: int = 16 << 20,
+        worker_values: int = 8 << 30,
         blobs: str | None = None,
         idle_exit: float | None = None,
         allow_hosts: list[str] | tuple[str, ...] = (),
@@ -76,10 +80,15 @@ class EmbeddedEngine(Caller):
         tags = worker_tags.split(";") if isinstance(worker_tags, str) else list(worker_tags)
         if workers is not None and workers < 0:
             raise InvalidOption("workers", str(workers), "0 or more")
+        if worker_lease <= 0:
+            raise InvalidOption("worker_lease", str(worker_lease), "a number above 0")
+        if output_limit < 0:
+            raise InvalidOption("output_limit", str(output_limit), "0 or more")
         self._settings = ClusterSettings(
             workers=0 if scheduler else min(4, cpu_count()) if workers is None else workers,
             worker_tags=tags, scheduler=scheduler, processes=processes, host=cluster_host, share=cluster_share,
-            pilot_idle=pilot_idle,
+            pilot_idle=pilot_idle, lease=worker_lease, grace=grace, output_limit=output_limit,
+            values_limit=worker_values,
         )  # fmt: skip
         self._listen = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key, "insecure": insecure}
         self._allow_hosts = [*allow_hosts]
@@ -229,7 +238,9 @@ class _Hop:
 
     def __getattr__(self, verb: str) -> Any:
         async def hop(*args: Any, **kwargs: Any) -> Any:
-            return await asyncio.wrap_future(self._way().start(verb, *args, **kwargs))
+            # What comes in pieces comes on the loop that serves it.
+            given = [Across(each) if isinstance(each, AsyncIterator) else each for each in args]
+            return await asyncio.wrap_future(self._way().start(verb, *given, **kwargs))
 
         return hop
 

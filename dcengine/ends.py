@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .codec import exception_from, loads, unpack, unpack_failure
-from .errors import JobCancelled, ResultExpired
+from .errors import JobCancelled, NotFound, ResultExpired
 from .verbs import JobResult, Report
 
 
@@ -28,4 +28,6 @@ def error_of(job: int, end: JobResult) -> BaseException:
     """Return the error of *end* as it is raised here."""
     if end.state in ("succeeded", "expired"):
         return ResultExpired(job)
+    if end.state == "missing":
+        return NotFound("job", job)
     return exception_from(unpack_failure(end.data)) if end.data else JobCancelled(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from enum import IntEnum
 
 
@@ -25,8 +25,8 @@ class Kind(IntEnum):
     RETURNED = 12  #: the job goes back a stage, or on with an edited input; this task counts no more
     OPENED = 13  #: a job's next task came into being, queued or blocked
     WOKEN = 14  #: its waiting time is over
-    GATHERED = 15  #: the last part of a gather is in
-    BLOCKED = 16  #: a gather waits for its parts again
+    GATHERED = 15  #: the last part of a gather is in, or the last argument of a call
+    BLOCKED = 16  #: a gather waits for its parts again, or a call for its arguments
     DELETED = 17  #: a project was removed, with its jobs
     EXPIRED = 18  #: the values of an ended job were removed
 
@@ -48,19 +48,21 @@ class Bus:
         """Wake everybody: there will be no more news."""
         self.publish(*list(self._listeners))
 
-    def news(self, subject: Hashable) -> asyncio.Future[None]:
-        """Return a future that ends with the next news of *subject*.
+    def news(self, *subjects: Hashable) -> asyncio.Future[None]:
+        """Return a future that ends with the next news of any of *subjects*.
 
         Take it before looking at the state, then wait: nothing said in between is missed.
         """
         listener = asyncio.get_running_loop().create_future()
-        self._listeners[subject].add(listener)
-        listener.add_done_callback(lambda done: self._forget(subject, done))
+        for subject in subjects:
+            self._listeners[subject].add(listener)
+        listener.add_done_callback(lambda done: self._forget(subjects, done))
         return listener
 
-    def _forget(self, subject: Hashable, listener: asyncio.Future[None]) -> None:
-        waiting = self._listeners.get(subject)
-        if waiting is not None:
-            waiting.discard(listener)
-            if not waiting:
-                del self._listeners[subject]
+    def _forget(self, subjects: Iterable[Hashable], listener: asyncio.Future[None]) -> None:
+        for subject in subjects:
+            waiting = self._listeners.get(subject)
+            if waiting is not None:
+                waiting.discard(listener)
+                if not waiting:
+                    del self._listeners[subject]

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, overload
 
 from .codec import pack_json, pack_value
-from .ends import ends_of, error_of, value_of
+from .ends import error_of, value_of
 from .errors import InvalidOption, ResultNotReady
 from .histories import History, StageRecord
+from .references import is_collecting, key_of_job, reduced
 from .verbs import (
-    BatchStatus,
-    FailedItem,
     HistoryEntry,
     JobResult,
     JobStatus,
     Line,
     Progress,
     ProjectStatus,
-    Report,
     StageOutput,
     Transcript,
 )
+from .watching import end_of
 
 POLL_SECONDS = 20.0  #: the longest single wait; an interrupt of the caller is noticed at once all the same
 
 
 class Link(Protocol):
     """The way to an engine from a thread that may block."""
+
+    @property
+    def file(self) -> str:
+        """What the engine's file is called, wherever it lies; asked for once."""
+        ...
 
     def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Ask for the verb of that name (see `verbs.Verbs`) and wait for the answer."""
@@ -52,6 +55,12 @@ class JobHandle:
 
     def __repr__(self) -> str:
         return f"<dcengine job {self.id}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Stand for the result among the arguments of a call; elsewhere for a handle that finds the job again."""
+        if is_collecting():
+            return reduced(key_of_job(self.id, self._link.file))
+        return JobHandle, (self._link, self.id), {"index": self.index}
 
     def result(self, timeout: float | None = None) -> Any:
         """Return what the function returned; raise what it raised, its remote traceback attached.
@@ -198,8 +207,8 @@ class JobHandle:
         return self._async_result().__await__()
 
     async def _async_result(self) -> Any:
-        while self._result is None:
-            self._result = await asyncio.wrap_future(self._link.start("result", self.id, wait=POLL_SECONDS))
+        if self._result is None:
+            self._result = await end_of(self._link, self.id)
         return value_of(self.id, self._result)
 
 
@@ -237,145 +246,6 @@ class Output:
 
     def __repr__(self) -> str:
         return f"<output of job {self._job}>"
-
-
-class BatchHandle:
-    """The jobs of one `dcengine.map`. Found again by `dcengine.batch(id)` from any process.
-
-    Iterating gives the results in the order of the inputs, each as soon as it and those before it are there;
-    an item that failed raises its error when its turn comes, and the iteration may go on after that.
-    """
-
-    def __init__(self, link: Link, status: BatchStatus) -> None:
-        self.id = status.id
-        self.first_job = status.first_job
-        self._count = status.count
-        self._link = link
-
-    def __repr__(self) -> str:
-        return f"<dcengine batch {self.id} of {self._count} items>"
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Any]:
-        return Results(self)
-
-    def __getitem__(self, index: int) -> JobHandle:
-        """Return the handle of one item."""
-        if not -self._count <= index < self._count:
-            raise IndexError(f"batch {self.id} has {self._count} items")
-        index %= self._count
-        return JobHandle(self._link, self.first_job + index, index=index)
-
-    def results(self, timeout: float | None = None) -> list[Any]:
-        """Return all results in order; raises the first error met, or `ResultNotReady` after *timeout* seconds."""
-        return list(Results(self, timeout))
-
-    def as_completed(self, timeout: float | None = None) -> Iterator[JobHandle]:
-        """Yield a handle for each item as it ends, its result already there."""
-        for report in Reports(self, timeout):
-            for index, end in ends_of(report):
-                yield JobHandle(self._link, self.first_job + index, index=index, result=end)
-
-    def wait(self, timeout: float | None = None) -> BatchStatus:
-        """Wait until every item has ended; return how they did. Raises `ResultNotReady` after *timeout* seconds."""
-        for _ in Reports(self, timeout):
-            pass
-        return self.status()
-
-    def done(self) -> bool:
-        """Tell whether every item has ended."""
-        return self.status().is_final
-
-    def status(self) -> BatchStatus:
-        """Return the batch as it stands."""
-        status: BatchStatus = self._link.call("batch", self.id)
-        return status
-
-    @property
-    def progress(self) -> BatchStatus:
-        """How many items are done, running, failed, and how fast it goes."""
-        return self.status()
-
-    @property
-    def failures(self) -> dict[int, BaseException]:
-        """The errors of the items that failed so far, by index."""
-        return {
-            index: error_of(self.first_job + index, end)
-            for report in Reports(self, 0.0, patient=False)
-            if report.state == "failed"
-            for index, end in ends_of(report)
-        }
-
-    def failed_items(self, limit: int = 20) -> list[FailedItem]:
-        """Return the first items that failed so far, with their reasons as text; nothing is unpickled."""
-        found: list[FailedItem] = self._link.call("failures", self.id, limit=limit)
-        return found
-
-    def cancel(self) -> None:
-        """Cancel what has not ended; running items are interrupted."""
-        self._link.call("cancel_batch", self.id)
-
-    def retry_failed(self) -> None:
-        """Queue the failed and cancelled items again; what succeeded stays."""
-        self._link.call("retry_batch", self.id)
-
-    def __await__(self) -> Generator[Any, None, list[Any]]:
-        return self._async_results().__await__()
-
-    async def _async_results(self) -> list[Any]:
-        ends: dict[int, JobResult] = {}
-        cursor = 0
-        while len(ends) < self._count:
-            reports = await asyncio.wrap_future(self._link.start("reports", self.id, after=cursor, wait=POLL_SECONDS))
-            for report in reports:
-                cursor = report.cursor
-                ends.update(ends_of(report))
-        return [value_of(self.first_job + index, ends[index]) for index in range(self._count)]
-
-
-class Reports:
-    """The reports of a batch in the order of acceptance, until every item has ended."""
-
-    def __init__(self, batch: BatchHandle, timeout: float | None, *, patient: bool = True) -> None:
-        self._batch = batch
-        self._timeout = timeout
-        self._patient = patient
-
-    def __iter__(self) -> Iterator[Report]:
-        batch, cursor, ended = self._batch, 0, set[int]()
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        while len(ended) < len(batch):
-            left = POLL_SECONDS if deadline is None else max(0.0, min(POLL_SECONDS, deadline - time.monotonic()))
-            reports = batch._link.call("reports", batch.id, after=cursor, wait=left if self._patient else 0.0)
-            for report in reports:
-                cursor = report.cursor
-                ended.update(range(report.first, report.first + report.count))
-                yield report
-            if not reports and not self._patient:
-                return
-            if not reports and deadline is not None and time.monotonic() >= deadline:
-                raise ResultNotReady(f"batch {batch.id}", self._timeout or 0.0)
-
-
-class Results(Iterator[Any]):
-    """The results of a batch in the order of its inputs."""
-
-    def __init__(self, batch: BatchHandle, timeout: float | None = None) -> None:
-        self._batch = batch
-        self._reports = iter(Reports(batch, timeout))
-        self._early: dict[int, JobResult] = {}  #: ends that wait for their turn
-        self._next = 0
-
-    def __next__(self) -> Any:
-        if self._next >= len(self._batch):
-            raise StopIteration
-        while self._next not in self._early:
-            self._early.update(ends_of(next(self._reports)))
-        end = self._early.pop(self._next)
-        self._next += 1
-        return value_of(self._batch.first_job + self._next - 1, end)
 
 
 def check_editable(status: JobStatus) -> None:

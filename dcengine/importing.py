@@ -15,7 +15,7 @@ from itertools import chain, islice
 
 import msgspec
 
-from .api import BLOCK_BYTES, BLOCK_ITEMS, submitter
+from .calls import BLOCK_BYTES, BLOCK_ITEMS, submitter
 from .codec import json_text, loads, pack, pack_json
 from .errors import DcengineError, ImportChanged, InvalidSource
 from .handles import Link

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import chain, pairwise
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from .api import blocks_of
+from .calls import blocks_of
 from .codec import pack_json, pack_value
 from .errors import InvalidOption
 from .verbs import AddedJobs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Literal
 
 import msgspec
@@ -25,7 +25,7 @@ class State(IntEnum):
 
     QUEUED = 0  #: could run now, no worker has it
     WAITING = 1  #: not before a time: back-off, schedule
-    BLOCKED = 2  #: waits for its parts
+    BLOCKED = 2  #: waits for its parts, or for jobs whose results are its arguments
     LEASED = 3  #: in a worker's hands
     SUCCEEDED = 4  #: its output is stored
     FAILED = 5  #: attempts used up; the reason is stored
@@ -40,7 +40,7 @@ class State(IntEnum):
 NEXT: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.LEASED, State.CANCELLED, State.FAILED}),
     State.WAITING: frozenset({State.QUEUED, State.CANCELLED, State.FAILED}),
-    State.BLOCKED: frozenset({State.QUEUED, State.CANCELLED, State.FAILED}),
+    State.BLOCKED: frozenset({State.QUEUED, State.WAITING, State.CANCELLED, State.FAILED}),
     State.LEASED: frozenset(
         {State.QUEUED, State.WAITING, State.SUCCEEDED, State.FAILED, State.CANCELLED, State.RETURNED}
     ),
@@ -72,6 +72,15 @@ JOB_STATE: dict[State, JobState] = {
 }  #: the job's state once its last task is in this state
 
 
+class How(IntFlag):
+    """What is special about the way calls are run; the store keeps the bits."""
+
+    USUAL = 0
+    SPECULATIVE = 1  #: safe to run twice at once: a straggler is given to a second worker, the first result counts
+    SHARED = 2  #: not isolated: in the worker's own process
+    REMOTE = 4  #: the result stays on the worker until it is asked for
+
+
 class Task(msgspec.Struct, frozen=True):
     """One job at one stage: what is leased, run and retried.
 
@@ -99,6 +108,7 @@ class Task(msgspec.Struct, frozen=True):
     flags: int = 0  #: voters who said that its input is bad, in this generation
     origin: int | None = None  #: the task whose output is its input
     token: int = 0  #: known to its holder alone; only outside workers have one
+    how: int = 0  #: bits of `How`
 
     def to(self, state: State, **changes: object) -> Task:
         """Return this task moved to *state*.
@@ -145,6 +155,7 @@ class BatchInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     submitter: int = 0
     not_before: float | None = None  #: Unix seconds
+    how: int = 0  #: bits of `How`
 
 
 def check_name(what: str, name: object) -> None:
@@ -230,6 +241,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     generations: int = GENERATIONS  #: times that this stage may send a job back
     credit: CreditBy = "task"
     on_failed_part: OnFailedPart = "fail"
+    how: int = 0  #: bits of `How`
     is_paused: bool = False  #: its tasks are not handed out
 
 
@@ -276,3 +288,4 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     version: str = ""
     unfit: str | None = None  #: why it cannot be used, if so
+    asked: frozenset[str] = frozenset()  #: names of tags looked for on demand: those that it was asked for

@@ -10,9 +10,11 @@ import msgspec
 from .codec import unpack_failure
 from .handles import Link
 from .plain import clean, table
-from .verbs import JobStatus, LeaderboardRow, Span, StageOutput, WorkerStatus
+from .tags import devices_offered
+from .verbs import Explanation, JobStatus, LeaderboardRow, Span, StageOutput, WorkerStatus, WorkerVerdict
 
 LONGEST = 50  #: rows that are printed
+SENTENCE = 2000  #: characters of an explanation
 SPANS: dict[Span, str] = {
     "all": " yet", "month": " of the last 30 days", "week": " of the last 7 days", "day": " of the last 24 hours",
 }  # fmt: skip
@@ -58,13 +60,36 @@ class WorkerList(list[WorkerStatus]):
         if not self:
             return "no workers"
         rows = [
-            (clean(row.name, 40), row.state, f"{row.busy} of {row.slots}", clean(row.contributor, 40), tag_text(row))
+            (clean(row.name, 40), row.state, busy_text(row), clean(row.contributor, 40), tag_text(row))
             for row in self[:LONGEST]
         ]
-        return table(("name", "state", "busy", "contributor", "tags"), rows) + _more(len(self))
+        printed = table(("name", "state", "busy", "contributor", "tags"), rows) + _more(len(self))
+        aside = [f"{clean(row.name, 40)} is {text}" for row in self[:LONGEST] for text in aside_texts(row)]
+        return "\n".join([printed, *aside])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return WorkerList, (list(self),)
+
+
+class Explained(str):
+    """Which workers match a tag expression, in a sentence; printed by itself it goes on with a line for each."""
+
+    __slots__ = ("workers",)
+    workers: list[WorkerVerdict]  #: what each lacks, by name
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Explained:
+        """Return *explanation* as a text."""
+        explained = cls(clean(explanation.sentence, SENTENCE))
+        explained.workers = explanation.workers
+        return explained
+
+    def __repr__(self) -> str:
+        rows = [(clean(row.name, 40), clean(verdict_text(row), 200)) for row in self.workers[:LONGEST]]
+        return "\n".join([self, table(("worker", "verdict"), rows) + _more(len(self.workers))] if rows else [self])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Explained.of, (Explanation(sentence=str(self), workers=self.workers),)
 
 
 class JobList(list[JobStatus]):
@@ -116,6 +141,26 @@ def dead_letters(ends: Iterable[StageOutput]) -> DeadLetters:
         DeadLetter(end.number, end.stage, unpack_failure(end.data).sentence if end.data else "", end.job, end.parent)
         for end in ends
     )
+
+
+def busy_text(worker: WorkerStatus) -> str:
+    """Return what of *worker* is in use: its slots, and devices that it has lent."""
+    return ", ".join([f"{worker.busy} of {worker.slots}", *devices_texts(worker)])
+
+
+def devices_texts(worker: WorkerStatus) -> list[str]:
+    """Return how many of which devices *worker* has lent."""
+    return [f"{kind} {lent}/{devices_offered(worker.tags, kind)}" for kind, lent in worker.devices.items()]
+
+
+def aside_texts(worker: WorkerStatus) -> list[str]:
+    """Return for what *worker* is set aside, and why."""
+    return [f"set aside for {clean(name, 40)}: {clean(reason)}" for name, reason in worker.set_aside.items()]
+
+
+def verdict_text(verdict: WorkerVerdict) -> str:
+    """Return what *verdict* says of its worker."""
+    return verdict.problem or (f"lacks {', '.join(verdict.lacking)}" if verdict.lacking else "matches")
 
 
 def tag_text(worker: WorkerStatus) -> str:

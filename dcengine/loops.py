@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -49,6 +49,20 @@ class LoopThread:
             self._thread.join(timeout=5)
         if not self.loop.is_running() and not self.loop.is_closed():
             self.loop.close()
+
+
+class Across(AsyncIterator[T]):
+    """The items of an async iterator of this loop, for a coroutine on another."""
+
+    def __init__(self, items: AsyncIterator[T]) -> None:
+        self._items = items
+        self._loop = asyncio.get_running_loop()
+
+    async def __anext__(self) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._next(), self._loop))
+
+    async def _next(self) -> T:
+        return await anext(self._items)
 
 
 async def _cancel_the_rest() -> None:

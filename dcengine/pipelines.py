@@ -13,11 +13,11 @@ from typing import Any, get_args
 
 import msgspec
 
-from . import api
-from .codec import pack_function
-from .declaring import EXPECTED, stage_spec
+from .calls import submitter
+from .declaring import READERS, stage_spec, with_function
 from .errors import InvalidOption
 from .jobs import Shape, StageKind, check_name, check_shapes
+from .options import versions_of
 from .verbs import ProjectSpec, StageSpec
 
 if sys.version_info >= (3, 11):
@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 PROJECT_KEYS = ("name", "stage")
-STAGE_KEYS = ("name", "function", "lease", "shape", "after", *EXPECTED)
+STAGE_KEYS = ("name", "function", "lease", "shape", "after", *READERS)
 OLD_CLIENTS_VOTES = 5  #: what the trackers that lease stages come from ask for
 
 
@@ -50,7 +50,7 @@ def read(path: str | Path) -> ProjectSpec:
         specs = [by_name[each].spec() for each in ordered]
     finally:
         del sys.path[:2]
-    return ProjectSpec(name=str(name), stages=specs, submitter=api.submitter())
+    return ProjectSpec(name=str(name), stages=specs, submitter=submitter())
 
 
 def leased(name: str, titles: Sequence[str], *, votes: int = OLD_CLIENTS_VOTES) -> ProjectSpec:
@@ -63,7 +63,7 @@ def leased(name: str, titles: Sequence[str], *, votes: int = OLD_CLIENTS_VOTES) 
         raise InvalidOption("the stages", f"{len(titles)} of them", expected)
     options = [{"title": title.strip(), "votes": votes} for title in titles]
     stages = [stage_spec(letter, "lease", "map", own) for letter, own in zip(ascii_lowercase, options, strict=False)]
-    return ProjectSpec(name=name, stages=stages, submitter=api.submitter())
+    return ProjectSpec(name=name, stages=stages, submitter=submitter())
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -111,10 +111,10 @@ class _Table:
         """Return the stage, its function imported and packed."""
         if "on_failed_part" in self.table and self.shape != "gather":
             raise InvalidOption(f"on_failed_part of {self.where}", "given", "none: it is for a gather")
-        spec = stage_spec(self.name, self.kind, self.shape, {k: v for k, v in self.table.items() if k in EXPECTED})
+        spec = stage_spec(self.name, self.kind, self.shape, {k: v for k, v in self.table.items() if k in READERS})
         if self.kind == "lease":
             return spec
-        return msgspec.structs.replace(spec, function=pack_function(imported(self.table["function"], self.where)))
+        return with_function(spec, imported(self.table["function"], self.where), versions_of(self.table))
 
 
 def imported(address: object, where: str) -> Callable[[Any], Any]:

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from . import api, times
+from .calls import submitter
+from .cautions import NoMatchWarning, warn_of_versions
 from .declaring import Pipeline
 from .ends import error_of, value_of
 from .errors import DcengineError, InvalidOption, ProjectBlocked, ProjectPaused, ResultNotReady
@@ -19,6 +21,7 @@ from .handles import POLL_SECONDS, JobHandle
 from .items import Block, Keys, blocks, numbers_of, with_last
 from .jobs import JobState, gathered, gathers_all
 from .lists import DeadLetters, JobList, Leaderboard, dead_letters
+from .options import Duration, Moment
 from .verbs import (
     AddedJobs,
     Deletion,
@@ -62,7 +65,11 @@ class Project(Pipeline):
 
     def _declare(self) -> ProjectStatus:
         """Make the engine's stages those declared here; without any here, the engine's stay."""
-        status: ProjectStatus = self._ask("declare_project", self.spec()) if self._steps else self.status()
+        if not self._steps:
+            return self.status()
+        link = api.current()
+        status: ProjectStatus = link.call("declare_project", self.spec())
+        warn_of_versions(link.told, self.name, status.other_versions)
         return status
 
     # ---- work ------------------------------------------------------------------------------
@@ -72,9 +79,9 @@ class Project(Pipeline):
         items: Iterable[Any],
         *,
         priority: int = 0,
-        not_before: api.Moment | None = None,
+        not_before: Moment | None = None,
         keys: Keys | None = None,
-        keep: api.Duration | None = None,
+        keep: Duration | None = None,
     ) -> Sequence[int]:
         """Store a job for each of *items* at the first stage; return their numbers within the project.
 
@@ -93,7 +100,7 @@ class Project(Pipeline):
         whole = ItemsSubmission(
             project=self.name, blocks=[], count=0, priority=_whole_number("priority", priority),
             not_before=None if not_before is None else times.moment("not_before", not_before),
-            keep=None if keep is None else times.seconds("keep", keep), submitter=api.submitter(),
+            keep=None if keep is None else times.seconds("keep", keep), submitter=submitter(),
         )  # fmt: skip
         status = self._declare()
         packed = blocks(items, keys, as_json=status.stages[0].kind == "lease")
@@ -135,7 +142,7 @@ class Project(Pipeline):
         self._declare()
         status: ProjectStatus = self._ask("run_project", self.name)
         if status.warning is not None:
-            warnings.warn(f"project {self.name!r} waits: {status.warning}", api.NoMatchWarning, stacklevel=2)
+            warnings.warn(f"project {self.name!r} waits: {status.warning}", NoMatchWarning, stacklevel=2)
         return self
 
     def pause(self, stage: str | None = None) -> ProjectStatus:

@@ -22,7 +22,7 @@ from unittest import mock
 
 from dcengine.cluster import ClusterSettings, Slot, WorkerGone
 from dcengine.codec import pack
-from dcengine.engine import Engine
+from dcengine.engine import Engine, conduct
 from dcengine.engine import outcomes as rules
 from dcengine.jobs import Task, Worker
 from dcengine.runner.units import Ending, Unit, UnitReport
@@ -90,6 +90,10 @@ class Workers:
         self.sent: dict[int, tuple[Unit, Slot, asyncio.Future[UnitReport]]] = {}
         self.unwanted: set[int] = set()  #: units that the engine has asked to stop
         self.recalled: list[int] = []  #: units that it has taken back
+        self.begun: dict[int, int] = {}  #: how many calls of a unit have begun, where it is not the usual number
+        self.usually_begun: int | None = None  #: None: all of them
+        self.cut_units: dict[int, int] = {}  #: units that it has cut short, and how many calls they have kept
+        self.vacated: list[Slot] = []  #: slots that were to let go of devices
 
     async def start(self) -> None: ...
 
@@ -108,6 +112,36 @@ class Workers:
 
     async def cancel(self, unit: int, slot: Slot) -> None:
         self.unwanted.add(unit)
+
+    async def vacate(self, slot: Slot) -> None:
+        self.vacated.append(slot)
+
+    async def interrupt(self, unit: int, slot: Slot) -> None:
+        self.unwanted.add(unit)
+
+    kill = interrupt
+
+    async def cut(self, unit: int, slot: Slot) -> int:
+        if unit not in self.sent:
+            return 0
+        usually = self.sent[unit][0].count if self.usually_begun is None else self.usually_begun
+        self.cut_units[unit] = self.begun.get(unit, usually)
+        return self.cut_units[unit]
+
+    def join(self, name: str, tags: dict[str, str | None] | None = None) -> Slot:
+        """Have a worker with one slot join."""
+        worker = Worker(name=name, address="", contributor=name, tags=tags or {}, slots=1)
+        self.workers[name] = worker
+        self.slots.append(slot := Slot(worker, 0))
+        return slot
+
+    def leave(self, slot: Slot) -> None:
+        """Have the worker of *slot* leave for good."""
+        self.slots.remove(slot)
+        del self.workers[slot.worker.name]
+        for _, where, future in list(self.sent.values()):
+            if where is slot:
+                future.set_exception(WorkerGone(slot.worker.name))
 
     async def recall(self, unit: int, slot: Slot) -> bool:
         self.recalled.append(unit)
@@ -133,7 +167,8 @@ class Workers:
 class Driven:
     """An engine, its file, its workers and its clock."""
 
-    def __init__(self, nicknames: Sequence[str] = (), db: Path | None = None) -> None:
+    def __init__(self, nicknames: Sequence[str] = (), db: Path | None = None, *, judges: bool = True) -> None:
+        """With *judges* workers that fail again and again are set aside."""
         self.folder = Path(tempfile.mkdtemp(prefix="driven-"))
         self.clock = Clock()
         self._nicknames = nicknames
@@ -141,6 +176,8 @@ class Driven:
         self.stumbles = _Stumbles(logging.ERROR)
         self._patches = ExitStack()
         self._patch()
+        if not judges:
+            self._patches.enter_context(mock.patch.object(conduct, "FAILURES", 1_000_000))
         self._loop = asyncio.SelectorEventLoop(_Selector(self.clock))
         self._loop.time = self.clock.monotonic  # type: ignore[method-assign]
         self._loop.run_in_executor = self._counted(self._loop.run_in_executor)  # type: ignore[method-assign]

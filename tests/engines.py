@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -57,6 +58,21 @@ def serving(db: Path, *arguments: str, workers: int = 2) -> Iterator[tuple[subpr
         line = process.stdout.readline()
         assert line, f"serve ended with {process.wait()}"
         yield process, json.loads(line)
+    finally:
+        end(process)
+
+
+@contextmanager
+def joined(
+    url: object, *arguments: str, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[str]]:
+    """A ``dcengine join`` process, with *more* in its environment."""
+    command = [sys.executable, "-m", "dcengine", "join", str(url), *arguments]
+    process = subprocess.Popen(
+        command, env=environment(**more), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
     finally:
         end(process)
 

@@ -34,7 +34,7 @@ class ProjectMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.driven = Driven(self.nicknames)
+        self.driven = Driven(self.nicknames, judges=False)
         self.model: Model
 
     def begin(self, stages: Sequence[Stage]) -> None:

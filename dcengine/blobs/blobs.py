@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..errors import BlobCorrupt, BlobMissing
-from .places import Folder, explained, place_at
+from .places import UNFINISHED, Folder, explained, place_at
 
 ROW_LIMIT = 1 << 20  #: bytes of a value that the file holds itself
 MARK = b"B"  #: begins a reference; a pickle begins with 0x80, JSON with J
@@ -43,8 +43,13 @@ def size_of(reference: bytes) -> int:
     return int(REFERENCE.unpack(reference)[2])
 
 
+def reference_of(digest: bytes, size: int) -> bytes:
+    """Return the reference to the value with this *digest* and *size*."""
+    return REFERENCE.pack(MARK, digest, size)
+
+
 def _reference(data: bytes) -> bytes:
-    return REFERENCE.pack(MARK, hashlib.sha256(data).digest(), len(data))
+    return reference_of(hashlib.sha256(data).digest(), len(data))
 
 
 # ---- blobs ---------------------------------------------------------------------------------
@@ -87,6 +92,34 @@ class Blobs:
         """Return the value that *reference* leads to; raises `BlobMissing`, `BlobCorrupt` or `BlobPlaceFailed`."""
         return await self._do(self._get, digest_of(reference), size_of(reference))
 
+    async def head(self, reference: bytes, size: int) -> bytes:
+        """Return the first *size* bytes of a value, unchecked; raises what `get` raises."""
+        return await self.piece(digest_of(reference), 0, size)
+
+    async def find(self, digest: bytes) -> tuple[int, str | None]:
+        """Return the size of a value, and its file if it has one on this machine; raises `BlobMissing`."""
+        return await self._do(self._find, digest)
+
+    async def piece(self, digest: bytes, at: int, size: int) -> bytes:
+        """Return *size* bytes of a value, from byte *at* on, unchecked; raises what `get` raises."""
+        return await self._do(self._piece, digest, at, size)
+
+    # ---- values that come in pieces ------------------------------------------------------------
+
+    @property
+    def folder(self) -> str | None:
+        """The folder in which values may be written that `take_in` gets; None where the place is no folder."""
+        return self._place.whole_path(f"{self._store_id}/{UNFINISHED}")
+
+    async def new_file(self) -> Path:
+        """Return a name for a file to write, and then to take in."""
+        assert isinstance(self._place, Folder)
+        return await self._do(self._new_file)
+
+    async def take_in(self, file: Path, digest: bytes, size: int) -> bytes:
+        """Make *file* in `folder`, which is durable and has this *digest*, one of the values; return its reference."""
+        return await self._do(self._take_in, file, digest, size)
+
     async def delete(self, digest: bytes, *, unless_put_within: float = 0.0) -> bool:
         """Remove a blob and return True, unless it was put in the last so many seconds."""
         return await self._do(self._delete, digest, unless_put_within)
@@ -115,6 +148,15 @@ class Blobs:
     async def close(self) -> None:
         """Wait for what is under way; nothing can be asked after this."""
         await asyncio.to_thread(self._executor.shutdown)
+
+    async def do(self, work: Callable[..., T], *arguments: object) -> T:
+        """Return what *work* does in one of the threads for this place; its errors become ours."""
+
+        def explain() -> T:
+            with explained(self._place.name):
+                return work(*arguments)
+
+        return await self._do(explain)
 
     async def _do(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
@@ -146,6 +188,40 @@ class Blobs:
         if hashlib.sha256(data).digest() != digest:
             raise self._damage(digest, "its content is another than its name says")
         return data
+
+    def _find(self, digest: bytes) -> tuple[int, str | None]:
+        path = self._path(digest)
+        with explained(self._place.name):
+            size = self._place.size(path)
+        if size is None:
+            raise BlobMissing(self.place, digest.hex())
+        return size, self._place.whole_path(path)
+
+    def _piece(self, digest: bytes, at: int, size: int) -> bytes:
+        with explained(self._place.name):
+            try:
+                return self._place.part(self._path(digest), at, size)
+            except FileNotFoundError:
+                raise BlobMissing(self.place, digest.hex()) from None
+
+    def _new_file(self) -> Path:
+        assert isinstance(self._place, Folder)
+        with explained(self._place.name):
+            self._tidy()
+            return self._place.new_file(self._store_id)
+
+    def _take_in(self, file: Path, digest: bytes, size: int) -> bytes:
+        assert isinstance(self._place, Folder)
+        path = self._path(digest)
+        with self._turn(digest), explained(self._place.name):
+            self._remember(digest)
+            if digest in self._damaged or self._place.size(path) != size:
+                self._place.take_in(file, path)
+                self._damaged.discard(digest)
+            else:
+                file.unlink(missing_ok=True)
+                self._place.keep(path)
+        return reference_of(digest, size)
 
     def _delete(self, digest: bytes, seconds: float) -> bool:
         with self._turn(digest), explained(self._place.name):

@@ -51,6 +51,12 @@ class Place(Protocol):
     def keep(self, path: str) -> None:
         """Make durable that the file is there, in case whoever wrote it did not come to that."""
 
+    def part(self, path: str, at: int, size: int) -> bytes:
+        """Return *size* bytes of the file, from byte *at* on, fewer at its end; raises `FileNotFoundError`."""
+
+    def whole_path(self, path: str) -> str | None:
+        """Return where the file lies on this machine, None if it does not."""
+
     def remove(self, path: str) -> None:
         """Remove the file, if it is there."""
 
@@ -90,6 +96,27 @@ class Folder:
 
     def keep(self, path: str) -> None:
         _sync((self._folder / path).parent)
+
+    def new_file(self, folder: str) -> Path:
+        """Return a name for a file that is to be written and taken in; what becomes of it otherwise, `tidy` sees to."""
+        unfinished = self._folder / folder / UNFINISHED
+        _make(unfinished)
+        return unfinished / f"value.{os.getpid()}.{next(self._numbers)}"
+
+    def take_in(self, file: Path, path: str) -> None:
+        """Make *file*, which is durable itself, the file *path*."""
+        target = self._folder / path
+        _make(target.parent)
+        file.replace(target)
+        _sync(target.parent)
+
+    def part(self, path: str, at: int, size: int) -> bytes:
+        with open(self._folder / path, "rb") as stream:
+            stream.seek(at)
+            return stream.read(size)
+
+    def whole_path(self, path: str) -> str | None:
+        return str(self._folder / path)
 
     def remove(self, path: str) -> None:
         (self._folder / path).unlink(missing_ok=True)
@@ -141,6 +168,13 @@ class Elsewhere:
 
     def keep(self, path: str) -> None:
         """Do nothing: what is there is safe, as far as we can tell."""
+
+    def part(self, path: str, at: int, size: int) -> bytes:
+        files, root = self._files()
+        return bytes(files.cat_file(f"{root}/{path}", start=at, end=at + size))
+
+    def whole_path(self, path: str) -> str | None:
+        return None
 
     def remove(self, path: str) -> None:
         files, root = self._files()

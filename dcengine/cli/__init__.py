@@ -15,11 +15,12 @@ from .exporting import export
 from .jobs import jobs
 from .joining import join
 from .keeping import backup, vacuum
-from .listings import leaderboard, status, workers
+from .listings import leaderboard, status
 from .projects import project
 from .repairing import edit, failed, history, retry
 from .serving import serve
 from .submitting import submit
+from .workers import workers
 
 
 class _InOrder(TyperGroup):
@@ -64,11 +65,12 @@ def common(
     """Take what stands before the command."""
 
 
-for command in (serve, submit, workers, status, leaderboard, export, join, backup, vacuum, doctor):
+for command in (serve, submit, status, leaderboard, export, join, backup, vacuum, doctor):
     app.command()(command)
 for command in (add, failed, retry, edit, history):
     jobs.command()(command)
 app.add_typer(jobs, name="jobs")
+app.add_typer(workers, name="workers")
 app.add_typer(project, name="project")
 
 

@@ -34,6 +34,11 @@ _ENGINE_OPTIONS = {
 class Link(Protocol):
     """The engine, as a program without an event loop asks it."""
 
+    @property
+    def file(self) -> str:
+        """What its file is called, wherever that lies."""
+        ...
+
     def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Ask *verb*, one of the methods of `Verbs`; wait for the answer."""
         ...

@@ -1,4 +1,4 @@
-"""``dcengine workers``, ``status`` and ``leaderboard``."""
+"""``dcengine status`` and ``leaderboard``."""
 
 from __future__ import annotations
 
@@ -7,42 +7,9 @@ from typing import Annotated
 import typer
 
 from ..lists import SPANS
-from ..verbs import EngineStatus, LeaderboardRow, Span, Standing, WorkerStatus
+from ..verbs import EngineStatus, LeaderboardRow, Span, Standing
 from .choosing import Json, Link, with_engine
 from .showing import ago, show_facts, show_json, show_line, show_table
-
-
-@with_engine
-def workers(
-    engine: Link,
-    tags: Annotated[
-        str | None, typer.Option(help="Say instead which workers have these tags, or what the nearest lacks.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List the workers: what they offer and what they do."""
-    if tags is not None:
-        explanation = engine.call("explain", tags)
-        if as_json:
-            show_json({"tags": tags, "explanation": explanation})
-        else:
-            show_line(explanation)
-        return
-    found: list[WorkerStatus] = engine.call("workers")
-    if as_json:
-        show_json(found)
-    elif found:
-        columns = ["worker", "contributor", "state", "busy", "slots", "running", "tags"]
-        show_table("Workers", columns, map(_row, found))
-    else:
-        show_line("no workers; `dcengine join` brings one, `dcengine serve --workers 2` starts them")
-
-
-def _row(worker: WorkerStatus) -> list[object]:
-    state = f"{worker.state}: {worker.reason}" if worker.reason else worker.state
-    offered = ", ".join(name if value is None else f"{name}={value}" for name, value in worker.tags.items())
-    running = ", ".join(map(str, worker.running))
-    return [worker.name, worker.contributor, state, worker.busy, worker.slots, running, offered]
 
 
 @with_engine

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .. import codec
+from ..calls import submission_of
+from ..cautions import sentence_of
 from ..errors import InvalidOption
-from ..verbs import JobResult, JobStatus, Options, Submission
+from ..verbs import JobResult, JobStatus
 from .choosing import Json, Link, with_engine
 from .ends import POLL_SECONDS, end_of, show_end
 from .showing import show_json, show_note
@@ -43,22 +44,16 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Run a function on a worker; print the job's id, or its result."""
-    from .. import api
-
     called = _function(function)
-    options = Options(tags=tags, retries=retries, timeout=timeout, priority=priority, on_no_match=on_no_match)
-    job = engine.call(
-        "submit",
-        Submission(
-            function=codec.pack_function(called),
-            input=codec.pack_call(tuple(map(_value, arguments or [])), {}),
-            options=options,
-            key=key,
-            submitter=api.submitter(),
-        ),
-    )
+    options = {
+        "tags": tags, "retries": retries, "timeout": timeout, "priority": priority, "key": key,
+        "on_no_match": on_no_match,
+    }  # fmt: skip
+    job = engine.call("submit", submission_of(called, tuple(map(_value, arguments or [])), {}, options))
     if job.warning:
         show_note(job.warning)
+    for other in job.other_versions:
+        show_note(sentence_of(other))
     if wait:
         end = _end_of(engine, job)
         show_end(job.id, end, as_json=as_json)

@@ -8,9 +8,10 @@ from .jobs import STATE_HEADER, AboutJobs
 from .leases import AboutLeases
 from .projects import AboutProjects
 from .upkeep import AboutUpkeep
+from .values import AboutValues
 
 __all__ = ["STATE_HEADER", "Client"]
 
 
-class Client(AboutJobs, AboutBatches, AboutProjects, AboutLeases, AboutCluster, AboutUpkeep):
+class Client(AboutJobs, AboutBatches, AboutProjects, AboutLeases, AboutCluster, AboutUpkeep, AboutValues):
     """Asks for the verbs; what is asked again because an answer was lost is done once."""

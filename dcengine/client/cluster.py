@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..connection import Connection, Query
-from ..verbs import EngineStatus, JoinTicket, LeaderboardRow, Span, Standing, WorkerStatus
+from ..verbs import EngineStatus, Explanation, JoinTicket, LeaderboardRow, Span, Standing, WorkerStatus
 
 
 class AboutCluster(Connection):
@@ -12,8 +12,11 @@ class AboutCluster(Connection):
     async def workers(self) -> list[WorkerStatus]:
         return await self._get(list[WorkerStatus], "v1/workers")
 
-    async def explain(self, tags: str) -> str:
-        return await self._text("v1/explain", {"tags": tags})
+    async def explain(self, tags: str) -> Explanation:
+        return await self._get(Explanation, "v1/explain", {"tags": tags})
+
+    async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
+        return await self._post(WorkerStatus, "v1/workers/tag", {"name": name, "tags": tags})
 
     async def leaderboard(
         self, project: str = "functions", *, span: Span = "all", limit: int = 1000

@@ -11,8 +11,10 @@ from ..verbs import HistoryEntry, JobResult, JobStatus, Submission, Transcript
 
 STATE_HEADER = "X-Dcengine-State"
 RETRIED_AT_ONCE = 1000  #: jobs in one request
+WAITED_FOR_AT_ONCE = 10_000  #: jobs in one request
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode_ends = msgspec.msgpack.Decoder(dict[int, JobResult]).decode
 _decode_history = msgspec.msgpack.Decoder(list[HistoryEntry]).decode
 
 
@@ -55,6 +57,15 @@ class AboutJobs(Connection):
             return JobResult(answer.headers[STATE_HEADER], answer.body)
 
         return await self._until(ask, wait)
+
+    async def ends(self, ids: list[int], *, wait: float = 0.0) -> dict[int, JobResult]:
+        question = Question("POST", "v1/jobs/ends").with_json(ids)
+
+        async def ask(piece: float) -> dict[int, JobResult] | None:
+            answer = await self._answer(question._replace(query={"wait": piece}, wait=piece))
+            return self._unpacked(_decode_ends, answer) or None
+
+        return await self._until(ask, wait) or {}
 
     async def output(self, id: int) -> str:
         return await self._text(f"v1/jobs/{id}/output")

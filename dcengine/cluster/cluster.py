@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..errors import ClusterError
+from ..errors import ClusterError, NotFound, WorkerUnfit
 from ..jobs import Worker
 from ..runner.units import Live, Unit, UnitReport
 from ..tags import parse_offer
 from ..verbs import JoinTicket
+from .carrier import Carrier, Nowhere, Source
 from .crew import Crew, new_crew
 from .settings import ClusterSettings, Slot, WorkerGone
 
@@ -41,6 +42,7 @@ class Cluster:
         engine_id: str,
         on_change: Callable[[], None],
         on_live: Callable[[Live], None],
+        values: Source | None = None,
     ) -> None:
         for tags in settings.worker_tags:
             parse_offer(tags)  # a mistake is the caller's to hear, now
@@ -51,11 +53,15 @@ class Cluster:
         self._engine = engine_id
         self._on_change = on_change
         self._on_live = on_live
+        self._values: Source = values or Nowhere()
         self._crew: Crew | None = None
         self._link: Link | None = None
         self._members: dict[str, Member] = {}
         self._homes: dict[Slot, Member] = {}
         self._joining: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._names: frozenset[str] = frozenset()  # of tags that workers are asked for on demand
+        self._retagged: dict[str, str] = {}  # worker of our own -> the tags that it was given since it was started
         self._resting: set[str] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -124,6 +130,25 @@ class Cluster:
         """End *unit* and its process at once if it runs on *slot*, drop it if it waits there."""
         await self._tell(slot, "kill", unit)
 
+    def carrier(self, worker: str) -> Carrier | None:
+        """Return the way by which values come to and from the *worker* of that name, None if it is not here."""
+        for member in self._members.values():
+            if member.name == worker and member.worker is not None and not member.worker.unfit:
+                return member.carrier
+        return None
+
+    async def vacate(self, slot: Slot) -> None:
+        """Have *slot* end a child that holds devices and has nothing to do; when this returns it is gone."""
+        with suppress(WorkerGone):  # so is the child
+            await self._home(slot).ask("vacate", slot=slot.number)
+
+    async def drop_values(self, keys: list[bytes]) -> None:
+        """Have all workers forget values that are kept no longer."""
+        with suppress(WorkerGone):
+            for member in [*self._members.values()]:
+                if member.worker is not None and not member.worker.unfit:
+                    await member.carrier.drop(keys)
+
     async def _tell(self, slot: Slot, operation: str, unit: int) -> None:
         with suppress(WorkerGone):  # then the unit's run() says so
             await self._home(slot).ask(operation, slot=slot.number, unit=unit)
@@ -134,6 +159,16 @@ class Cluster:
             return bool(await self._home(slot).ask("recall", slot=slot.number, unit=unit))
         except WorkerGone:
             return False
+
+    async def cut(self, unit: int, slot: Slot) -> int:
+        """Let *unit* end with the call that runs on *slot*; return how many of its calls can have begun then.
+
+        With 0 its report says what became of it: it has ended, or it had to wait on *slot* and none has begun.
+        """
+        try:
+            return int(await self._home(slot).ask("cut", slot=slot.number, unit=unit))
+        except WorkerGone:
+            return 0
 
     def want(self, matching: Callable[[Worker], bool]) -> None:
         """Take slots of somebody else's cluster on workers that *matching* accepts, as far as we may.
@@ -199,7 +234,7 @@ class Cluster:
         link, self._link = self._link, None
         crew, self._crew = self._crew, None
         members = list(self._members.values())
-        for task in self._joining:
+        for task in [*self._joining, *self._asking]:
             task.cancel()
         if link and link.is_alive:
             with suppress(asyncio.TimeoutError):
@@ -239,7 +274,10 @@ class Cluster:
         from .member import Member  # loaded by now, and not before `start`
 
         assert self._link
-        member = self._members[address] = Member(self._link, address, on_change=self._update, on_live=self._on_live)
+        member = self._members[address] = Member(
+            self._link, address, lease=self._settings.lease, on_change=self._update, on_live=self._on_live,
+            values=self._values,
+        )  # fmt: skip
         member.gone.add_done_callback(lambda _: self._forget(member))
         task = asyncio.create_task(self._join(member))
         self._joining.add(task)
@@ -248,13 +286,16 @@ class Cluster:
     async def _join(self, member: Member) -> None:
         """Get to know *member*; on our own cluster take all its slots."""
         try:
-            await member.join()
+            await member.join(self._names)
+            if member.name in self._retagged and member.worker and not member.worker.unfit:
+                await member.tag(self._retagged[member.name])  # it was started again, with its old tags
         except Exception as error:
             logger.info("worker at %s did not answer: %s: %s", member.address, type(error).__name__, error)
             member.leave()
             return
         assert member.worker
         self.workers[member.name] = member.worker
+        self._ask(member)  # what was mentioned meanwhile
         if not member.worker.unfit and not self._settings.is_foreign:
             for number in range(member.worker.slots):
                 member.open_slot(number, processes=self._settings.processes, idle=None)
@@ -262,6 +303,46 @@ class Cluster:
         if len(self.workers) >= expected and len(self._joining) <= 1:  # this one is still counted
             self.settled = True
         self._on_change()
+
+    async def tag(self, name: str, tags: str) -> None:
+        """Give worker *name* these tags of its owner's making, in place of those that it had.
+
+        Raises `InvalidTags`, `NotFound`, `WorkerUnfit` and `WorkerGone`.
+        """
+        parse_offer(tags)
+        member = next((member for member in self._members.values() if member.worker and member.name == name), None)
+        if member is None or member.worker is None:
+            raise NotFound("worker", name)
+        if member.worker.unfit:
+            raise WorkerUnfit(name, member.worker.unfit)
+        await member.tag(tags)
+        if name in self.pids:
+            self._retagged[name] = tags
+        self._relearn(member)
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Have all workers asked what they have of *names*, also those that join later; a change when one answers."""
+        self._names |= frozenset(names)
+        for member in self._members.values():
+            self._ask(member)
+
+    def _ask(self, member: Member) -> None:
+        """Have *member* asked for what it was not asked for yet."""
+        if member.not_asked(self._names):
+            task = asyncio.create_task(self._learn(member))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _learn(self, member: Member) -> None:
+        with suppress(WorkerGone):
+            await member.look_up(self._names)
+            self._relearn(member)
+
+    def _relearn(self, member: Member) -> None:
+        """Take note that *member* has other tags now."""
+        if member.worker and member.name in self.workers and self._members.get(member.address) is member:
+            self.workers[member.name] = member.worker
+            self._update()
 
     def _forget(self, member: Member) -> None:
         """Take *member* off the table; it may join again after a moment."""

@@ -1,4 +1,4 @@
-"""What this machine offers, as tags. Needs nothing but the standard library."""
+"""What this machine offers, as tags: some found at the start, others only when somebody mentions them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+
+from ..tags import LOOKED_UP
 
 PROGRAMS = (
     "apptainer", "blender", "conda", "docker", "ffmpeg", "gcc", "git", "make", "node", "pandoc", "podman", "uv",
 )  # fmt: skip
+FOUND_AT_START = frozenset(f"exe.{name}" for name in PROGRAMS)  #: of the names that are looked up on demand
+UUID_LENGTH = len("GPU-01234567")  #: what of one is shown: enough to tell GPUs apart
 GPU_SECONDS = 3.0  #: what a hanging driver may cost at the start of a worker
 _ARCHITECTURES = {"amd64": "x86_64", "aarch64": "arm64"}  #: one name for each, whatever the system calls it
 
@@ -34,6 +42,37 @@ def discover() -> dict[str, str | None]:
     tags.update(_gpu_tags())
     tags.update({f"exe.{name}": None for name in PROGRAMS if shutil.which(name)})
     return tags
+
+
+def look_up(names: Iterable[str]) -> dict[str, str | None]:
+    """Return those of *names* that are there: ``exe.`` programs, ``pkg.`` packages with their versions.
+
+    A package is named as its distribution (scikit-learn) or as it is imported (sklearn). Nothing is run or imported.
+    """
+    imported = cache(metadata.packages_distributions)  # slow, and true only as long as nothing is installed
+    found: dict[str, str | None] = {}
+    for name in filter(LOOKED_UP.fullmatch, names):
+        kind, _, what = name.partition(".")
+        if kind == "exe":
+            if shutil.which(what):
+                found[name] = None
+        elif version := _package_version(what, imported):
+            found[name] = version
+    return found
+
+
+def _package_version(name: str, imported: Callable[[], Mapping[str, list[str]]]) -> str | None:
+    """Return the version of the package that is distributed, or *imported*, as *name*; None if there is none."""
+    with suppress(Exception):  # metadata that somebody else wrote, in whatever state
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            # Only what can be imported is worth the search; a name with a dot would import what is before the dot.
+            if not name.isidentifier() or find_spec(name) is None:
+                return None
+            found = metadata.version(imported()[name][0])
+        return found or None  # None where the metadata is cut short
+    return None
 
 
 def _gibibytes(size: float) -> str:
@@ -102,6 +141,7 @@ def _gpu_tags() -> dict[str, str | None]:
     if not gpus:
         return {}
     tags: dict[str, str | None] = {"gpu": None, "gpu.count": str(len(gpus)), "gpu.name": gpus[0][2]}
+    tags["gpu.uuid"] = ",".join(gpu[1][:UUID_LENGTH] for gpu in gpus)
     memory = [int(gpu[3]) for gpu in gpus if gpu[3].isdigit()]
     if memory:
         tags["gpu.memory"] = _gibibytes(min(memory) * 2**20)  # the smallest: a job may land on any of them

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,12 +18,18 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from ..codec import pack
 from ..errors import ClusterFailed
+from ..runner.calls import Functions
 from ..runner.code_cache import CodeCache, UnknownCode
 from ..runner.nursery import Nursery
+from ..runner.sharing import SharingSlot
 from ..runner.slot import ChildSlot
 from ..runner.threads import ThreadSlot
 from ..runner.units import Ending, Live, Unit, UnitReport
+from ..runner.values import UnknownValues
 from . import facts
+from .nodes import IDENTITY
+from .settings import Identity
+from .shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +39,8 @@ LIVE_LIMIT = 64 * 1024  #: bytes of live messages for which nobody waits for mor
 ANSWER_LIMIT = 32 * 1024 * 1024  #: bytes of live messages in one answer, unless the first alone has more
 REMEMBERED = 1000  #: ended or refused units a slot remembers
 PILOT_CHECK = 0.5  #: seconds between a pilot's looks at its own task
+
+AnySlot = ChildSlot | ThreadSlot | SharingSlot
 
 _unit_decoder, _encoder = msgspec.msgpack.Decoder(Unit), msgspec.msgpack.Encoder()
 
@@ -55,7 +65,7 @@ class SlotClosed(Exception):
 class HostedSlot:
     """One warm slot on this worker, and the units that wait for it."""
 
-    def __init__(self, slot: ChildSlot | ThreadSlot) -> None:
+    def __init__(self, slot: AnySlot) -> None:
         self._slot = slot
         self._running: int | None = None
         self._waiting: dict[int, asyncio.Future[bool]] = {}
@@ -95,6 +105,16 @@ class HostedSlot:
             turn.set_result(False)
         return True
 
+    async def cut(self, unit: int) -> int:
+        """Let *unit* end with the call that runs, drop it if it waits; return how many of its calls can have begun.
+
+        That is 0 too for one that has ended.
+        """
+        if unit == self._running:
+            return await self._slot.cut(unit) or 0
+        self.recall(unit)
+        return 0
+
     def cancel(self, unit: int) -> None:
         """Stop *unit* if it runs, drop it if it waits."""
         if unit == self._running:
@@ -117,6 +137,10 @@ class HostedSlot:
             self._slot.kill(unit)
         else:
             self.recall(unit)
+
+    async def vacate(self) -> None:
+        """Let go of devices that nothing here uses at the moment."""
+        await self._slot.vacate()
 
     async def close(self) -> None:
         """End the slot; what waits comes back as not run."""
@@ -148,8 +172,9 @@ class HostedSlot:
 class Guest:
     """One engine's slots on this worker and what they say before they end."""
 
-    def __init__(self, worker: Worker, engine: str) -> None:
+    def __init__(self, worker: Worker, engine: str, shelf: Shelf) -> None:
         self._worker = worker
+        self.shelf = shelf
         self._topic = topic_of(engine)
         self._live: deque[Live] = deque()
         self._live_size = 0
@@ -157,7 +182,7 @@ class Guest:
         self._live_due = asyncio.Event()
         self.slots: dict[int, HostedSlot] = {}
 
-    async def open(self, number: int, slot: ChildSlot | ThreadSlot, *, key: str) -> HostedSlot:
+    async def open(self, number: int, slot: AnySlot, *, key: str) -> HostedSlot:
         """Start *slot* as number *number* and tell the engine that the pilot *key* is ready."""
         await slot.start()
         self.slots[number] = HostedSlot(slot)
@@ -194,9 +219,10 @@ class Guest:
         if self._live:
             self._live_due.set()
 
-    async def listen(self) -> list[Live]:
-        """Return what was said since the last answer, once there is something; nothing at the end."""
-        await self._live_due.wait()
+    async def listen(self, patience: float) -> list[Live]:
+        """Return what was said since the last answer, once there is something or *patience* seconds have passed."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._live_due.wait(), patience)
         if not self._live:
             return []
         said = [self._live.popleft()]
@@ -221,9 +247,10 @@ class Host(WorkerPlugin):
     def __init__(self) -> None:
         self._worker: Worker
         self._guests: dict[str, Guest] = {}
-        self._codes = CodeCache()  # of the slots that are threads; a nursery has its own
+        self._codes, self._functions = CodeCache(), Functions()  # of all slots
         self._nursery: Nursery | None = None
         self._nursery_lock = asyncio.Lock()
+        self._shelves: dict[str, Shelf] = {}  # by the database that they are for
         self._held = 0  # pilots that need the nursery
 
     def setup(self, worker: Worker) -> None:
@@ -231,11 +258,16 @@ class Host(WorkerPlugin):
         self._worker = worker
         worker.handlers["dcengine_run"] = self.run
         worker.handlers["dcengine_listen"] = self.listen
+        worker.handlers["dcengine_cut"] = self.cut
         worker.handlers["dcengine_cancel"] = self.cancel
         worker.handlers["dcengine_interrupt"] = self.interrupt
         worker.handlers["dcengine_kill"] = self.kill
+        worker.handlers["dcengine_vacate"] = self.vacate
         worker.handlers["dcengine_recall"] = self.recall
         worker.handlers["dcengine_stop"] = self.stop
+        worker.handlers["dcengine_look_up"] = self.look_up
+        worker.handlers["dcengine_tag"] = self.tag
+        worker.handlers["dcengine_value"] = self.value
 
     async def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes."""
@@ -243,10 +275,17 @@ class Host(WorkerPlugin):
             await self.stop(engine)
         await self._close_nursery()
 
-    async def welcome(self, engine: str) -> None:
+    def _shelf_of(self, home: str, limit: int) -> Shelf:
+        """Return the shelf for the values of the database *home*, whichever of its engines is here."""
+        if home not in self._shelves:
+            folder = Path(self._worker.local_directory) / f"dcengine-values-{home}"
+            self._shelves[home] = Shelf(folder, limit)
+        return self._shelves[home]
+
+    async def welcome(self, engine: str, home: str, values_limit: int) -> None:
         """Make a new and empty place for *engine*."""
         await self.stop(engine)
-        self._guests[engine] = Guest(self._worker, engine)
+        self._guests[engine] = Guest(self._worker, engine, self._shelf_of(home, values_limit))
 
     async def hold(self, engine: str, number: int, *, key: str, processes: bool, idle: float | None) -> str:
         """Keep a slot for *engine* until it is stopped, its task is cancelled, or it had no work for *idle* seconds."""
@@ -286,11 +325,16 @@ class Host(WorkerPlugin):
         if hosted is None:
             return {"status": "no slot", "report": _encoder.encode(report_of_nothing(order))}
         try:
-            report = await hosted.run(order)
+            with guest.shelf.at_hand(order) as order_with_values:
+                report = await hosted.run(order_with_values)
+                if order.stays:
+                    guest.shelf.keep_results(report)
             guest.send_live()  # the engine waits for all that was said before it believes the report
             return {"status": "done", "report": _encoder.encode(report)}
         except UnknownCode:
             return {"status": "unknown code"}
+        except UnknownValues as unknown:
+            return {"status": "unknown values", "keys": unknown.keys}
         except SlotClosed:
             return {"status": "slot closed"}
         except ClusterFailed as error:
@@ -298,10 +342,15 @@ class Host(WorkerPlugin):
             await guest.close_slot(hosted)
             return {"status": "no slot", "report": _encoder.encode(report_of_nothing(order))}
 
-    async def listen(self, engine: str) -> bytes | None:
-        """Answer an engine that wants to hear what its calls here say."""
+    async def listen(self, engine: str, patience: float) -> bytes | None:
+        """Answer an engine that wants to hear what its calls here say, and that this worker is alive."""
         guest = self._guests.get(engine)
-        return _encoder.encode(await guest.listen()) if guest else None
+        return _encoder.encode(await guest.listen(patience)) if guest else None
+
+    async def cut(self, engine: str, slot: int, unit: int) -> int:
+        """Answer an engine that wants to give the calls of a unit that have not begun to others."""
+        hosted = self._slot(engine, slot)
+        return await hosted.cut(unit) if hosted else 0
 
     async def cancel(self, engine: str, slot: int, unit: int) -> bool:
         """Answer an engine that wants a unit stopped."""
@@ -321,6 +370,12 @@ class Host(WorkerPlugin):
             hosted.kill(unit)
         return True
 
+    async def vacate(self, engine: str, slot: int) -> bool:
+        """Answer an engine that is about to lend the devices of a slot to another."""
+        if hosted := self._slot(engine, slot):
+            await hosted.vacate()
+        return True
+
     async def recall(self, engine: str, slot: int, unit: int) -> bool:
         """Answer an engine that wants a unit back."""
         hosted = self._slot(engine, slot)
@@ -332,19 +387,34 @@ class Host(WorkerPlugin):
             await guest.close()
         return True
 
+    async def value(self, engine: str, what: str, **facts: Any) -> Any:
+        """Answer an engine that asks about values here."""
+        guest = self._guests.get(engine)
+        return await guest.shelf.ask(what, **facts) if guest else None
+
+    async def look_up(self, engine: str, names: list[str]) -> dict[str, str | None]:
+        """Answer an engine that wants to know what this machine has of *names*."""
+        return await asyncio.to_thread(facts.look_up, names)
+
+    async def tag(self, engine: str, tags: str, nickname: str) -> bool:
+        """Take other tags of its owner's making; every engine that meets this worker from now on is told them."""
+        setattr(self._worker, IDENTITY, Identity(tags=tags, nickname=nickname))
+        return True
+
     def _slot(self, engine: str, number: int) -> HostedSlot | None:
         guest = self._guests.get(engine)
         return guest.slots.get(number) if guest else None
 
-    async def _new_slot(self, guest: Guest, *, processes: bool) -> ChildSlot | ThreadSlot:
+    async def _new_slot(self, guest: Guest, *, processes: bool) -> AnySlot:
+        thread = ThreadSlot(str(self._worker.name), guest.say, self._codes, self._functions)
         if processes:
-            return ChildSlot(await self._open_nursery(), guest.say)
-        return ThreadSlot(str(self._worker.name), guest.say, self._codes)
+            return SharingSlot(ChildSlot(await self._open_nursery(), guest.say), thread)
+        return thread
 
     async def _open_nursery(self) -> Nursery:
         async with self._nursery_lock:
             if self._nursery is None:
-                nursery = Nursery(str(self._worker.name))
+                nursery = Nursery(str(self._worker.name), self._codes)
                 await nursery.start()
                 self._nursery = nursery
             return self._nursery
@@ -356,15 +426,17 @@ class Host(WorkerPlugin):
                 await nursery.close()
 
 
-async def install(engine: str, dask_worker: Worker) -> dict[str, str | None]:
-    """Make room for *engine* on *dask_worker*; return the tags that the machine offers by itself.
+async def install(
+    engine: str, names: list[str], dask_worker: Worker, home: str = "", values_limit: int = 0
+) -> dict[str, str | None]:
+    """Make room for *engine* on *dask_worker*; return the tags that the machine offers, and what it has of *names*.
 
     Called by the engine through Dask when a worker joins, and again when it was lost from sight.
     """
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(plugin=Host(), name=PLUGIN, catch_errors=False)
-    await _host_of(dask_worker).welcome(engine)
-    return await asyncio.to_thread(facts.discover)
+    await _host_of(dask_worker).welcome(engine, home, values_limit)
+    return await asyncio.to_thread(lambda: {**facts.discover(), **facts.look_up(names)})
 
 
 async def hold_slot(*, engine: str, number: int, pilot: str, processes: bool, idle: float | None) -> str:

@@ -21,7 +21,7 @@ from .._version import __version__
 from ..errors import AccessDenied, ClusterError, EngineError, EngineUnreachable, SchedulerUnreachable, WorkerUnfit
 from ..tags import parse_offer
 from ..verbs import JoinTicket
-from .nodes import configure_process, new_worker, security
+from .nodes import IDENTITY, configure_process, new_worker, security
 from .settings import Certificate, Identity
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ async def join(
                 on_event(Joining(kind="joined", name=name, scheduler=ticket.scheduler))
                 pause, has_joined = FIRST_PAUSE, True
                 await worker.finished()
+                identity = getattr(worker, IDENTITY)  # with the tags that it was given meanwhile
             on_event(Joining(kind="left", name=name, scheduler=ticket.scheduler, reason="the scheduler is gone"))
         except (WorkerUnfit, AccessDenied):
             raise  # waiting changes neither

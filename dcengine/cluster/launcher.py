@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
+from ..runner.orphans import adopt_orphans, children, ended_children
 from .orders import Happening, Orders, WorkerOrders
 
 HEALTHY_SECONDS = 10.0  #: a worker that lived so long starts again at once
@@ -33,7 +33,7 @@ PUSH_SECONDS = 0.3  #: that the orphans of a killed worker have to end by themse
 END_SECONDS = 1.0  #: after which whatever is left is left
 STATUS_UNABLE = 3  #: exit status of a scheduler that could not start
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG = 1
 
 
 class Launcher:
@@ -58,7 +58,7 @@ class Launcher:
 
     def run(self) -> None:
         """Start everything and keep it running until the engine is gone."""
-        _adopt_orphans()
+        adopt_orphans()
         try:
             if self._start_scheduler():
                 self._due = [_Due(worker, failures=0, at=0.0) for worker in self._orders.workers]
@@ -110,7 +110,7 @@ class Launcher:
 
     def _reap(self) -> None:
         """Take note of every child that ended."""
-        for pid, status in _ended_children():
+        for pid, status in ended_children():
             if pid == self._scheduler:
                 self._scheduler, self._stopping = 0, True
                 self._say(Happening(kind="ended", name="scheduler", pid=pid, reason=_in_words(status)))
@@ -129,13 +129,13 @@ class Launcher:
         for pid in [self._scheduler, *self._workers]:
             _kill(pid, signal.SIGKILL)
         begun = time.monotonic()
-        while (left := _children()) and (passed := time.monotonic() - begun) < END_SECONDS:
+        while (left := children()) and (passed := time.monotonic() - begun) < END_SECONDS:
             # the fork servers end their own children when their worker is gone; whoever is slow is pushed
             if passed > PUSH_SECONDS:
                 for pid in left:
                     _kill(pid, signal.SIGKILL)
             time.sleep(0.005)
-            _ended_children()
+            ended_children()
         shutil.rmtree(self._orders.directory, ignore_errors=True)
 
     # ---- processes -----------------------------------------------------------------------------
@@ -241,29 +241,6 @@ def _die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(0)
-
-
-def _adopt_orphans() -> None:
-    """Ask Linux to make this process the parent of what its children leave behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _ended_children() -> list[tuple[int, int]]:
-    """Reap the children that ended; return their process ids and wait statuses."""
-    ended = []
-    with suppress(ChildProcessError):
-        while (child := os.waitpid(-1, os.WNOHANG))[0]:
-            ended.append(child)
-    return ended
-
-
-def _children() -> list[int]:
-    """Return the process ids of our children, adopted ones included where the system tells."""
-    try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def _kill(pid: int, number: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from typing import Any
@@ -83,9 +83,16 @@ class Link:
         """Check that this process can talk to the worker directly; raises `OSError`."""
         await self.call(address, "ping")
 
-    async def install(self, address: str) -> dict[str, str | None]:
-        """Install our side on the worker at *address*; return the tags its machine offers."""
-        answers = await self._client.run(install, engine=self._engine, workers=[address])
+    async def install(
+        self, address: str, names: Iterable[str], *, home: str = "", values_limit: int = 0
+    ) -> dict[str, str | None]:
+        """Install our side on the worker at *address*; return the tags its machine offers, *names* looked up too.
+
+        It may keep *values_limit* bytes of values for the database called *home*.
+        """
+        answers = await self._client.run(
+            install, engine=self._engine, names=sorted(names), home=home, values_limit=values_limit, workers=[address]
+        )
         return dict(answers[address])
 
     def send_pilot(self, address: str, *, key: str, number: int, processes: bool, idle: float | None) -> Future[str]:

@@ -14,16 +14,20 @@ from typing import Any
 import msgspec
 
 from .._version import __version__
-from ..errors import InvalidTags, WorkerUnfit
+from ..errors import InvalidTags, WorkerFull, WorkerUnfit
 from ..jobs import Worker
 from ..runner.units import Live, Unit, UnitReport
-from ..tags import parse_offer
+from ..tags import Offer, parse_offer
+from .carrier import TRIES, Carrier, Source
+from .facts import FOUND_AT_START
 from .link import Link
 from .settings import Slot, WorkerGone
 
 logger = logging.getLogger(__name__)
 
 REACH_SECONDS = 10.0  #: a worker that this process cannot connect to by then is unfit
+LONGEST_SILENCE = 5.0  #: seconds after which a worker that has nothing to tell says so
+LOOKS = 10  #: for an answer, before a worker counts as silent
 PILOT_PAUSE = 1.0  #: seconds before a pilot that ended by itself is sent again
 
 _encoder, _report_decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(UnitReport)
@@ -34,17 +38,28 @@ class Member:
     """A worker of the cluster from the moment it joins until it is gone."""
 
     def __init__(
-        self, link: Link, address: str, *, on_change: Callable[[], None], on_live: Callable[[Live], None]
+        self,
+        link: Link,
+        address: str,
+        *,
+        lease: float,
+        on_change: Callable[[], None],
+        on_live: Callable[[Live], None],
+        values: Source,
     ) -> None:
         self.address = address
         self.worker: Worker | None = None  #: None until it was examined
         self.slots: dict[str, Slot] = {}  #: ready ones, by the key of their pilot
         self.pilots: dict[int, asyncio.Task[None]] = {}  #: by slot number
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._link = link
+        self._link, self._lease = link, lease
         self._on_change, self._on_live = on_change, on_live
         self._listening: asyncio.Task[None] | None = None
+        self._answers: dict[str, Any] = {}  # to the question what it is
+        self._found: dict[str, str | None] = {}  # tags that are not of its owner's making
+        self._asking: frozenset[str] = frozenset()  # names that it is just being asked for
         self._codes: set[bytes] = set()  # digests of the functions it has
+        self._values = values
         self._keys: dict[str, int] = {}  # pilot -> slot number
 
     @property
@@ -53,18 +68,19 @@ class Member:
 
     # ---- joining and leaving -------------------------------------------------------------------
 
-    async def join(self) -> None:
-        """Find out what the worker is; afterwards `worker` is set, unfit or ready for pilots."""
-        answers = await self._link.probe(self.address)
+    async def join(self, names: frozenset[str]) -> None:
+        """Find out what the worker is, and has of *names*; afterwards `worker` is set, unfit or ready for pilots."""
+        self._answers = await self._link.probe(self.address)
         try:
-            self.worker = await self._examined(answers)
+            self.worker = await self._examined(names)
         except WorkerUnfit as reason:
-            self.worker = _worker(self.address, answers, tags={}, unfit=str(reason))
+            self.worker = _worker(self.address, self._answers, tags={}, unfit=str(reason))
             logger.warning("%s", reason)
         self._on_change()
 
-    async def _examined(self, answers: dict[str, Any]) -> Worker:
-        """Return the worker that gave *answers*, ready for pilots; raises `WorkerUnfit`."""
+    async def _examined(self, names: frozenset[str]) -> Worker:
+        """Return the worker that has answered, ready for pilots; raises `WorkerUnfit`."""
+        answers = self._answers
         name = answers["name"]
         if problem := _why_unfit(answers):
             raise WorkerUnfit(name, problem)
@@ -77,17 +93,43 @@ class Member:
         except (OSError, asyncio.TimeoutError) as error:
             problem = f"this machine cannot connect to it at {self.address}; open that address to the engine's machine"
             raise WorkerUnfit(name, problem) from error
-        found = await self._link.install(self.address)
+        found = await self._link.install(self.address, names, home=self._values.home, values_limit=self._values.limit)
         self._listening = asyncio.create_task(self._listen())
-        resources = dict.fromkeys(answers["resources"])
-        return _worker(self.address, answers, tags={**found, **resources, **offered})
+        self.carrier = Carrier(name, self._ask_of_values, self._values)
+        await self.carrier.begin()
+        self._found = {**found, **dict.fromkeys(answers["resources"])}
+        return self._described(offered, asked=FOUND_AT_START | names)
+
+    def _ask_of_values(self, what: str, **facts: Any) -> Coroutine[Any, Any, Any]:
+        return self.ask("value", what=what, **facts)
+
+    def _described(self, offered: Offer, asked: frozenset[str]) -> Worker:
+        """Return the worker with what its machine has, and what its owner says that it *offered*."""
+        return _worker(self.address, self._answers, tags={**self._found, **offered}, asked=asked)
 
     async def _listen(self) -> None:
-        """Hear what our calls on the worker say, until it is gone."""
+        """Hear what our calls on the worker say, until it is gone; give it up when it is silent for too long."""
+        patience = min(LONGEST_SILENCE, self._lease / 4)
         with suppress(WorkerGone):
             while True:
-                for live in _live_decoder.decode(await self.ask("listen")):
+                said = await self._in_time(self.ask("listen", patience=patience), self._lease + patience)
+                for live in _live_decoder.decode(said):
                     self._on_live(live)
+
+    async def _in_time(self, asking: Coroutine[Any, Any, Any], seconds: float) -> Any:
+        """Return the result of *asking* unless it takes *seconds* or more: then give the worker up."""
+        answer = asyncio.create_task(asking)
+        try:
+            # In several looks: this process itself may have stood still, and the answer lies unread.
+            for _ in range(LOOKS):
+                await asyncio.wait([answer], timeout=seconds / LOOKS)
+                if answer.done():
+                    return answer.result()
+        finally:
+            answer.cancel()
+        logger.warning("worker %s was silent for %g s; what it was given runs elsewhere", self.name, self._lease)
+        self.leave()
+        raise WorkerGone(self.name)
 
     async def stop(self) -> None:
         """Ask the worker to end our slots."""
@@ -108,6 +150,41 @@ class Member:
     def _stop_listening(self) -> None:
         if self._listening is not None and self._listening is not asyncio.current_task():
             self._listening.cancel()
+
+    # ---- tags ----------------------------------------------------------------------------------
+
+    def not_asked(self, names: frozenset[str]) -> frozenset[str]:
+        """Return those of *names* that the worker should be asked for, because it has not been."""
+        if self.worker is None or self.worker.unfit:
+            return frozenset()
+        return names - self.worker.asked - self._asking
+
+    async def look_up(self, names: frozenset[str]) -> None:
+        """Find out what the worker has of *names*, as far as it was not asked; raises `WorkerGone`."""
+        unknown = self.not_asked(names)
+        if not unknown:
+            return
+        self._asking |= unknown
+        try:
+            found = await self.ask("look_up", names=sorted(unknown))
+        finally:
+            self._asking -= unknown
+        assert self.worker
+        self._found.update(found)
+        self._become(self._described(parse_offer(self._answers["tags"]), self.worker.asked | unknown))
+
+    async def tag(self, tags: str) -> None:
+        """Give the worker *tags* in place of those of its owner's making; raises `InvalidTags`, `WorkerGone`."""
+        offered = parse_offer(tags)
+        await self.ask("tag", tags=tags, nickname=self._answers["nickname"])
+        self._answers["tags"] = tags
+        assert self.worker
+        self._become(self._described(offered, self.worker.asked))
+
+    def _become(self, worker: Worker) -> None:
+        self.worker = worker
+        for slot in self.slots.values():
+            slot.worker = worker
 
     # ---- pilots --------------------------------------------------------------------------------
 
@@ -157,7 +234,7 @@ class Member:
         """Run *unit* on *slot*; raises `WorkerGone`."""
         slot.in_flight += 1
         try:
-            reply = await self._send(unit, slot.number)
+            reply = await self._send_with_values(unit, slot.number)
         finally:
             slot.in_flight -= 1
         if reply["status"] in ("no slot", "slot closed"):
@@ -165,6 +242,15 @@ class Member:
         if reply["status"] == "slot closed":
             raise WorkerGone(self.name)
         return _report_decoder.decode(reply["report"])
+
+    async def _send_with_values(self, unit: Unit, number: int) -> dict[str, Any]:
+        """Send *unit* once the worker has what its calls refer to, and return the reply."""
+        for _ in range(TRIES):
+            reply = await self._send(await self.carrier.prepared(unit), number)
+            if reply["status"] != "unknown values":
+                return reply
+            self.carrier.forget(reply["keys"])
+        raise WorkerFull(self.name, f"it loses again and again what {unit.name} refers to")
 
     async def _send(self, unit: Unit, number: int) -> dict[str, Any]:
         """Send *unit*, with its code only if the worker lacks it, and return the reply."""
@@ -233,7 +319,14 @@ def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def _worker(address: str, answers: dict[str, Any], *, tags: dict[str, str | None], unfit: str | None = None) -> Worker:
+def _worker(
+    address: str,
+    answers: dict[str, Any],
+    *,
+    tags: dict[str, str | None],
+    asked: frozenset[str] = frozenset(),
+    unfit: str | None = None,
+) -> Worker:
     # a tag of the worker's own making may name its contributor
     nickname = tags.pop("nickname", None) or answers["nickname"]
     return Worker(
@@ -245,4 +338,5 @@ def _worker(address: str, answers: dict[str, Any], *, tags: dict[str, str | None
         host=answers["host"],
         version=answers["version"] or "",
         unfit=unfit,
+        asked=asked,
     )

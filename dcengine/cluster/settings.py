@@ -18,6 +18,10 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"  #: where our own scheduler listens
     share: float = 0.5  #: of the slots of somebody else's cluster that we may take
     pilot_idle: float = 30.0  #: seconds without work after which somebody else's slot is given back
+    lease: float = 30.0  #: seconds that a worker may be silent before it is given up
+    grace: float = 1.0  #: seconds that code has to stop before its process is killed
+    output_limit: int = 16 << 20  #: bytes of what one call prints that are kept
+    values_limit: int = 8 << 30  #: bytes of values that a worker keeps for this engine
 
     @property
     def is_foreign(self) -> bool:

@@ -11,10 +11,11 @@ from ..cluster import ClusterSettings
 from ..jobs import State, Task
 from ..store import now
 from ..store.cancelling import Cancelled, CutParts
-from ..store.handing import Consequences, Queued
+from ..store.handing import Consequences, Queued, Ready
+from ..store.names import CALL
 from ..verbs import JobResult, JobStatus
-from .dispatch import Dispatch
 from .outcomes import Outcome
+from .stragglers import Stragglers
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +23,11 @@ SLICE = 2000  #: jobs cancelled in one transaction
 WAKE_SECONDS = 5.0  #: a shorter wait has its own alarm
 
 
-class Aftermath(Dispatch):
+class Aftermath(Stragglers):
     """Draws the consequences of moves; what moves tasks is decided above."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         super().__init__(db, settings, blobs)
-        self._unwanted: set[int] = set()  #: jobs cancelled while they ran
-        self._interrupted: set[int] = set()  #: jobs interrupted while they ran
 
     @abstractmethod
     def _taken_back(self, task: Task) -> None:
@@ -42,6 +41,8 @@ class Aftermath(Dispatch):
         """Learn what else a move has moved, and tell those who wait for it."""
         for queued in consequences.queued:
             self._queue(queued)
+        for ready in consequences.ready:
+            self._queue_call(ready)
         for ended in consequences.ended:
             self._open.discard(ended.job)
             self._ends.keep(ended.job, JobResult(ended.state.text, ended.output))
@@ -56,6 +57,14 @@ class Aftermath(Dispatch):
             self._feed.tasks(stage.id, stage.need, stage.tags, queued.submitter).add(queued.priority, queued.n)
             self._hungry.set()
             self._bus.publish(("stage", stage.id), ("project", self._stages.project_of(stage.id)))
+
+    def _queue_call(self, ready: Ready) -> None:
+        """Note that a call has all its arguments."""
+        if ready.due is not None:
+            self._own(self._wake_after((ready.due - now()) / 1e6))
+        else:
+            self._feed.tasks(CALL, ready.need, ready.tags, ready.submitter).add(ready.priority)
+            self._hungry.set()
 
     async def _cut(self, gather: int) -> None:
         """Cancel what is open of the parts of *gather*, which has ended without them."""
@@ -106,7 +115,8 @@ class Aftermath(Dispatch):
         if task.flags:
             self._feed.flagged(task.stage, need, task.tags).add()
         else:
-            self._feed.tasks(task.stage, need, task.tags, task.submitter).add(task.priority)
+            source = self._feed.tasks(task.stage, need, task.tags, task.submitter)
+            source.add(task.priority, function=task.function, is_next=True)
         self._hungry.set()
         self._bus.publish(("stage", task.stage))
 

@@ -9,22 +9,25 @@ from itertools import accumulate, groupby
 
 import msgspec
 
+from ..blobs import ROW_LIMIT, is_reference
 from ..cluster import Slot, WorkerGone
 from ..codec import failure_from, pack, pack_failure, unpack
 from ..errors import BlobError, DcengineError, InvalidOption, NoMatchingWorker
-from ..jobs import BatchInfo, Chunk, State, Task
-from ..runner.units import Ending, Unit
+from ..jobs import BatchInfo, Chunk, How, State, Task
+from ..options import check
+from ..runner.units import Ending, Unit, UnitReport
 from ..store import now
 from ..store.batching import AcceptChunk, AddStray, CancelItems, ReopenBatch, Reopened
 from ..store.names import CALL, FUNCTIONS
 from ..store.submitting import AddBatch
 from ..verbs import BatchStatus, BatchSubmission
-from .dispatch import to_the_end
-from .feeding import OpenBatch
+from .dispatch import Decided, to_the_end
 from .outcomes import Outcome, after_run, after_vanishing, failed, released
-from .questions import Work, tasks_of
-from .submissions import check, check_size
-from .tasks import Tasks
+from .running import Running, Work, tasks_of
+from .submissions import check_size
+from .tasks import Tasks, referred_to
+from .values import is_apart, left_on
+from .waiting import OpenBatch
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,9 @@ class Batches(Tasks):
             check_size("a block of inputs", len(block))
         self._remember(submission.function)
         size = sum(map(len, submission.blocks)) + len(submission.function.code)
-        blocks = [await self._values.keep(block) for block in submission.blocks]
+        blocks = [
+            await self._values.keep(_bare(block, count)) for block, count in zip(submission.blocks, counts, strict=True)
+        ]
         submission = msgspec.structs.replace(submission, blocks=blocks)
         added = await self._store.submit(AddBatch(FUNCTIONS, CALL, submission, counts, now()), size)
         if not added.is_new:
@@ -53,7 +58,7 @@ class Batches(Tasks):
             id=added.id, stage=CALL, need=added.need, tags=options.tags, first_job=added.number, count=submission.count,
             priority=options.priority, retries=options.retries, timeout=options.timeout,
             function=submission.function.digest, name=submission.function.name, submitter=added.submitter,
-            not_before=options.not_before,
+            not_before=options.not_before, how=options.how,
         )  # fmt: skip
         if not submission.count:
             return await self.batch(added.id)
@@ -64,7 +69,8 @@ class Batches(Tasks):
         if missing is not None and options.on_no_match == "fail":
             await self._fail_batch(batch, NoMatchingWorker(options.tags, missing))
             return await self.batch(added.id)
-        return msgspec.structs.replace(await self.batch(added.id), warning=missing)
+        others = await self._other_versions(options.tags, submission.packages) if missing is None else []
+        return msgspec.structs.replace(await self.batch(added.id), warning=missing, other_versions=others)
 
     @to_the_end
     async def cancel_batch(self, id: int) -> BatchStatus:
@@ -92,35 +98,44 @@ class Batches(Tasks):
             self._unwanted.difference_update(again.jobs)
             for first, count in again.runs:
                 batch.put(first, count)
-            for job in again.jobs:
+            for job in (*again.jobs, *again.calls):
                 self._ends.forget(job)
             source = self._feed.tasks(again.stage, again.need, batch.tags, again.submitter)
-            source.add(again.priority, len(again.jobs))
+            source.add(again.priority, len(again.jobs), function=batch.info.function, is_next=True)
             self._hungry.set()
         return await self.batch(id)
 
     # ---- the life of a chunk ---------------------------------------------------------------
 
-    async def run_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot) -> None:
-        """Take the items of *chunk* through *slot* to their ends."""
+    async def run_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot, *, second: Running | None = None) -> int:
+        """Take the items of *chunk* through *slot* to their ends; return how many of them this run answered for.
+
+        *second* is given where this is a second run of them.
+        """
+        running = second or Running(chunk, slot)
         try:
-            report = await self._call(chunk, slot)
-        except WorkerGone as gone:
-            await self._chunk_vanished(chunk, batch, gone.worker)
-            return
+            report = await self._call(running)
+        except Decided:
+            return 0
         except DcengineError as error:
-            failure = failure_from(error)
-            await self._add_strays(
-                batch, {n: failed(await self._task_of(batch, n), failure) for n in chunk.indexes}, slot
-            )
-            return
-        endings, values = [Ending(code) for code in report.endings], unpack(report.values)
+            chunk = _items_of(running)
+            await self._chunk_failed(chunk, batch, slot, error)
+        else:
+            chunk = _items_of(running)
+            await self._end_items(chunk, batch, slot, report)
+        return chunk.count
+
+    async def _end_items(self, chunk: Chunk, batch: OpenBatch, slot: Slot, report: UnitReport) -> None:
+        """Store what became of the items of *chunk*: in the *report* of its unit they come first."""
+        endings, values = [Ending(code) for code in report.endings[: chunk.count]], unpack(report.values)
         at = chunk.first
         for ending, items in groupby(endings):
             count = len(list(items))
             part = values[at - chunk.first : at - chunk.first + count]
             if ending is Ending.SUCCEEDED:
                 await self._accept_or_err(batch, at, part, slot)
+            elif ending is Ending.INTERRUPTED and any(part) and (batch.is_cancelling or at in batch.unwanted):
+                await self._end_badly(batch, at, ending, part, slot)  # it took force, which is to be told
             elif ending in (Ending.NOT_RUN, Ending.INTERRUPTED):
                 await self._put_back(batch, at, count)
             else:
@@ -137,11 +152,25 @@ class Batches(Tasks):
             await self._end_badly(batch, first, Ending.RAISED, [failure] * len(values), slot)
 
     async def _accept(self, batch: OpenBatch, first: int, values: list[bytes], slot: Slot) -> None:
+        """Accept results; each that is elsewhere by itself."""
+        at = first
+        for apart, some in groupby(values, key=is_apart):
+            together = list(some)
+            for part in [[value] for value in together] if apart else [together]:
+                await self._accept_together(batch, at, part, slot)
+                at += len(part)
+
+    async def _accept_together(self, batch: OpenBatch, first: int, values: list[bytes], slot: Slot) -> None:
         count, first_job = len(values), batch.info.first_job + first
         chunk = Chunk(batch=batch.info.id, first=first, count=count, first_job=first_job)
         await self._transcripts.end(range(first_job, first_job + count))
-        data = await self._kept(pack(values))
-        await self._write(AcceptChunk(batch.info.stage, chunk, data, slot.worker.name, slot.worker.contributor, now()))
+        if is_apart(values[0]):
+            is_left = batch.info.how & How.REMOTE
+            data = left_on(slot.worker.name, values[0]) if is_left else await self._kept(values[0])
+        else:
+            data = await self._kept(pack(values))
+        accepted = AcceptChunk(batch.info.stage, chunk, data, slot.worker.name, slot.worker.contributor, now())
+        self._take_note(await self._write(accepted))
         self._tally(batch.info.id, State.SUCCEEDED, count)
 
     async def _put_back(self, batch: OpenBatch, first: int, count: int) -> None:
@@ -157,11 +186,11 @@ class Batches(Tasks):
         await self._cancel_items(batch, [(index, 1) for index in unwanted])
         self._hungry.set()
 
-    async def _break_off(self, work: Work, reason: str) -> None:
-        """Queue what a slot had been given and nobody hears of any more, but for what nobody wants any more."""
+    async def _break_off(self, work: Work, reason: str | None = None) -> None:
+        """Queue *work*, which a slot was given, again, but for what nobody wants any more."""
         if not isinstance(work, Chunk):
-            for task in tasks_of(work):
-                await self._move(task, self._unless_unwanted(task, released(task, reason)))
+            outcomes = [self._unless_unwanted(task, released(task, reason)) for task in tasks_of(work)]
+            await asyncio.gather(*map(self._move, tasks_of(work), outcomes))
         elif (batch := self._feed.batches.get(work.batch)) is not None:
             await self._put_back(batch, work.first, work.count)
 
@@ -174,6 +203,16 @@ class Batches(Tasks):
             outcomes[index] = after_run(task, ending, value, unwanted=unwanted)
             batch.unwanted.discard(index)
         await self._add_strays(batch, outcomes, slot)
+
+    async def _chunk_failed(self, chunk: Chunk, batch: OpenBatch, slot: Slot, error: DcengineError) -> None:
+        """Store what becomes of the items of *chunk*, of which there is no report because of *error*."""
+        if isinstance(error, WorkerGone):
+            await self._chunk_vanished(chunk, batch, error.worker)
+        else:
+            failure = failure_from(error)
+            await self._add_strays(
+                batch, {n: failed(await self._task_of(batch, n), failure) for n in chunk.indexes}, slot
+            )
 
     async def _chunk_vanished(self, chunk: Chunk, batch: OpenBatch, worker: str) -> None:
         """Queue the items of a chunk whose worker disappeared; count it for a chunk of one, it may be the cause."""
@@ -188,7 +227,7 @@ class Batches(Tasks):
     async def _add_strays(self, batch: OpenBatch, outcomes: dict[int, Outcome], slot: Slot | None) -> None:
         worker = slot.worker.name if slot is not None else None
         at = now()
-        await asyncio.gather(*(
+        stored = await asyncio.gather(*(
             self._write(
                 AddStray(
                     outcome.task, index, outcome.kind, at, worker=worker, output=outcome.output, reason=outcome.reason,
@@ -197,13 +236,14 @@ class Batches(Tasks):
             )
             for index, outcome in outcomes.items()
         ))  # fmt: skip
-        for outcome in outcomes.values():
+        for outcome, consequences in zip(outcomes.values(), stored, strict=True):
+            self._take_note(consequences)
             await self._moved(outcome, ends_job=outcome.task.state.is_final)
 
     async def _cancel_items(self, batch: OpenBatch, runs: list[tuple[int, int]]) -> None:
         if not runs:
             return
-        await self._write(CancelItems(batch.info.stage, batch.info.id, runs, now()))
+        self._take_note(await self._write(CancelItems(batch.info.stage, batch.info.id, runs, now())))
         self._tally(batch.info.id, State.CANCELLED, sum(count for _, count in runs))
         for first, count in runs:
             self._tell(
@@ -220,13 +260,9 @@ class Batches(Tasks):
             await self._cancel_items(batch, [(index, 1)])
             return
         batch.unwanted.add(index)
-        self._cancel_running(
-            lambda running: (
-                isinstance(running.work, Chunk)
-                and running.work.batch == batch.info.id
-                and index in running.work.indexes
-            )
-        )
+        for running in self._running.values():
+            if isinstance(running.work, Chunk) and running.has(job):
+                self._own(self._stop_call(running, job, self._cluster.cancel))
 
     def _is_chunk_unwanted(self, chunk: Chunk) -> bool:
         batch = self._feed.batches.get(chunk.batch)
@@ -245,6 +281,7 @@ class Batches(Tasks):
     def _open_batch(self, info: BatchInfo, counts: list[int]) -> OpenBatch:
         starts = list(accumulate([0, *counts[:-1]]))
         batch = self._feed.batches[info.id] = OpenBatch(info, starts, self._feed.pace(info.function))
+        self._feed.mention(info.tags)
         return batch
 
     async def _reopen_batches(self) -> None:
@@ -276,24 +313,36 @@ class Batches(Tasks):
             id=info.first_job + index, job=info.first_job + index, stage=info.stage, batch=info.id, state=State.LEASED,
             attempt=1, retries=info.retries, timeout=info.timeout, priority=info.priority, tags=info.tags,
             function=info.function, input=(await self._inputs(batch, index, 1))[0], submitter=info.submitter,
+            how=info.how,
         )  # fmt: skip
 
     async def _inputs(self, batch: OpenBatch, first: int, count: int) -> list[bytes]:
-        """Return the packed arguments of items that lie in one block."""
+        """Return the packed arguments of items that lie in one block, for a large one a reference to them."""
         if batch.block is None or not batch.block[0] <= first < batch.block[0] + len(batch.block[1]):
-            start, _, data = await self._store.reads.block(batch.info.id, first)
-            batch.block = (start, unpack(await self._values.get(data)))
+            start, count_there, data = await self._store.reads.block(batch.info.id, first)
+            is_bare = count_there == 1 and await self._values.is_bare(data)
+            batch.block = (start, [data] if is_bare else unpack(await self._values.get(data)))
         start, values = batch.block
         return values[first - start : first - start + count]
 
     async def _unit_of_chunk(self, chunk: Chunk) -> Unit:
         batch = self._feed.batches[chunk.batch]
         function = await self._function(batch.info.function)
-        items = pack(await self._inputs(batch, chunk.first, chunk.count))
+        inputs = await self._inputs(batch, chunk.first, chunk.count)
+        items = [await self._values.sent(data) if is_reference(data) else data for data in inputs]
         return Unit(
             id=next(self._units), function=function.digest, name=function.name, code=function.code,
-            items=items, count=chunk.count, timeout=batch.info.timeout,
+            items=pack(items), count=chunk.count, values=referred_to(function.code, items),
+            stays=bool(batch.info.how & How.REMOTE), timeout=batch.info.timeout, grace=self._settings.grace,
+            output_limit=self._settings.output_limit,
+            is_shared=bool(batch.info.how & How.SHARED),
         )  # fmt: skip
+
+
+def _items_of(running: Running) -> Chunk:
+    """Return the items that *running* answers for."""
+    assert isinstance(running.work, Chunk)
+    return running.work
 
 
 def _counts(submission: BatchSubmission) -> list[int]:
@@ -305,6 +354,11 @@ def _counts(submission: BatchSubmission) -> list[int]:
     if sum(counts) != submission.count or submission.count < 0:
         raise InvalidOption("count", str(submission.count), f"the {sum(counts)} items in the blocks")
     return counts
+
+
+def _bare(block: bytes, count: int) -> bytes:
+    """Return what is kept of a *block* with so many inputs: of a large one alone, itself, so that it can be mapped."""
+    return unpack(block)[0] if count == 1 and len(block) > 2 * ROW_LIMIT else block
 
 
 def _gaps(taken: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:

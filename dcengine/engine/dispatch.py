@@ -1,29 +1,27 @@
-"""From what waits to the slots: the feeding loop, the call itself, and what is heard meanwhile."""
+"""From what waits to the slots: the feeding loop, the call itself, and how what follows is stored."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from abc import abstractmethod
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from functools import wraps
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ..blobs import is_reference
+import msgspec
+
 from ..cluster import ClusterSettings, Slot
-from ..errors import DatabaseLocked, DiskFull, StoreError
-from ..jobs import Bundle, Chunk, State, Task
-from ..runner.units import Ending, Live, Unit, UnitReport
+from ..errors import DatabaseLocked, DcengineError, DiskFull
+from ..jobs import Bundle, Chunk, Task
+from ..runner.units import Ending, Unit, UnitReport
 from ..store import Operation, now
 from ..store.leasing import FlaggedTasks, Holder, Lease, LeaseFlagged
-from ..store.moving import WakeDue
-from .feeding import DEPTH, FlaggedSource, OpenBatch, TaskSource, fits
-from .questions import Running, Work, tasks_of
-from .reasons import Reasons
+from .placement import Placement
+from .running import Running, Work
+from .waiting import FlaggedSource, OpenBatch, TaskSource
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +29,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 D = TypeVar("D", bound="Dispatch")
 
-BRISK_SECONDS = 0.25  #: behind a unit that should take less, a slot may hold more, to hide the way to it
 HEAR_OUT_SECONDS = 1.0  #: how long a report waits for what its calls printed
+CAREFUL_SECONDS = 30.0  #: after a lease that did not become durable, during which none is told before it is
 DISK_FULL_PAUSE_SECONDS = 0.3  #: before a write that found the disk full is tried again
-BUNDLE_LIMIT, BUNDLE_BYTES = 250, 1 << 20  #: of tasks that run together, and of their inputs
-HOUSEKEEPING_SECONDS = 0.5  #: between two looks at what is late, idle or unsaved
+
+
+class Decided(Exception):
+    """Nothing of it is left to decide: the other run of the same call has, or will."""
 
 
 def to_the_end(
@@ -50,29 +50,29 @@ def to_the_end(
     return asked
 
 
-class Dispatch(Reasons):
+class Dispatch(Placement):
     """Feeds slots and carries units; what becomes of the work is decided above."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         super().__init__(db, settings, blobs)
-        self._hungry = asyncio.Event()
-        self._held: Counter[Slot] = Counter()  #: units on their way to, on, or from a slot
-        self._on: defaultdict[Slot, dict[int, Running]] = defaultdict(dict)  #: those of them that were sent
-        self._units = itertools.count(1)
-        self._chores: set[asyncio.Task[object]] = set()
+        self._careful_until = 0.0
         self._asked: set[asyncio.Task[Any]] = set()  #: what callers asked for, whether they are still there or not
 
     @abstractmethod
-    async def run(self, task: Task, slot: Slot) -> None:
-        """Take one leased *task* through *slot* to its end."""
+    async def run(self, task: Task, slot: Slot, *, second: Running | None = None) -> None:
+        """Take one leased *task* through *slot* to its end; *second* is given where this is a second run of it."""
 
     @abstractmethod
     async def run_together(self, bundle: Bundle, slot: Slot) -> None:
         """Take the leased tasks of *bundle* through *slot* to their ends."""
 
     @abstractmethod
-    async def run_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot) -> None:
-        """Take the items of *chunk* through *slot* to their ends."""
+    async def run_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot, *, second: Running | None = None) -> int:
+        """Take the items of *chunk* through *slot* to their ends; return how many of them this run answered for."""
+
+    @abstractmethod
+    async def _break_off(self, work: Work, reason: str | None = None) -> None:
+        """Queue *work*, which a slot was given, again."""
 
     @abstractmethod
     async def _unit_of(self, work: Work) -> Unit:
@@ -82,7 +82,7 @@ class Dispatch(Reasons):
     def _is_unwanted(self, work: Work) -> bool:
         """Tell whether *work*, or a part of it, was cancelled meanwhile."""
 
-    # ---- feeding ---------------------------------------------------------------------------
+    # ---- feeding ----------------------------------------------------------------------------
 
     async def _feed_forever(self) -> None:
         while True:
@@ -92,41 +92,68 @@ class Dispatch(Reasons):
 
     def _feed_once(self) -> None:
         """Give every slot with room what it should do next."""
+        if self._feed.mentioned:
+            self._cluster.look_up(self._feed.mentioned)
+            self._feed.mentioned.clear()
+        if not self._feed.sources():  # as usual after a lone call: nothing is to be chosen for any slot
+            self._devices.keep_claims(set())
+            return
         slots = self._cluster.slots
         for slot in sorted(slots, key=self._held.__getitem__):
-            while (room := self._room(slot)) and (source := self._feed.choose(slot.worker)) is not None:
+            while (room := self._room(slot)) and (source := self._choose(slot)) is not None:
+                subject = self._subject_at(source)
+                is_trial = subject is not None and self._conduct.give(subject, slot.worker.name)
                 if isinstance(source, TaskSource):
-                    self._feed_tasks(source, slot, room, len(slots))
+                    self._feed_tasks(source, slot, 1 if is_trial else room, len(slots), is_trial=is_trial)
                 elif isinstance(source, FlaggedSource):
-                    self._hold(slot, 1)
+                    self._hold(slot, 1, source.tags)
                     self._own(self._run_flagged(source, slot))
                     break
-                elif chunk := source.take(len(slots)):
-                    self._hold(slot, 1)
+                elif chunk := source.take(len(slots), slot.worker.name, at_most=1 if is_trial else None):
+                    self._hold(slot, 1, source.tags)
                     self._own(self._run_held_chunk(chunk, source, slot))
         waiting = self._feed.sources()
+        self._devices.keep_claims({source.tags for source in waiting})
         if waiting:
-            self._cluster.want(lambda worker: any(fits(source.tags, worker) for source in waiting))
+            self._cluster.want(lambda worker: any(self._could_run(source, worker) for source in waiting))
 
-    def _feed_tasks(self, source: TaskSource, slot: Slot, room: int, slots: int) -> None:
+    def _feed_tasks(self, source: TaskSource, slot: Slot, room: int, slots: int, *, is_trial: bool) -> None:
         """Lease tasks of *source* for *slot*: as many as it has room for, or a bundle where they are known to be short.
 
         The lease is handed in here, not once the chore begins: so it shares the commit of what was handed in just now.
         """
-        bundled = self._bundle_size(source, slots)
+        bundled = 1 if is_trial else self._bundle_size(source, slots, slot.worker.name)
         n = source.take(bundled if bundled > 1 else min(room, max(1, source.size // slots)))
-        leased = self._lease(source, n, Holder(slot.worker.name))
+        leased = self._lease_early(source, n, Holder(slot.worker.name))
         if bundled > 1:
-            self._hold(slot, 1)
-            self._own(self._run_bundled(leased, slot))
+            self._hold(slot, 1, source.tags)
+            self._own(self._run_bundled(leased, slot, source))
         else:
-            self._hold(slot, n)
+            self._hold(slot, n, source.tags)
             self._own(self._run_leased(leased, slot, n))
 
     def _lease(self, source: TaskSource, n: int, holder: Holder) -> Coroutine[Any, Any, list[Task]]:
         """Hand in a lease of *n* tasks of *source* at once; return what to await for them."""
         lease = Lease(source.stage, source.need, source.submitter, n, holder, now())
         return self._leased(self._write(lease), source, n, source.added)
+
+    def _lease_early(self, source: TaskSource, n: int, holder: Holder) -> Coroutine[Any, Any, list[Task]]:
+        """Do as `_lease`, but have the tasks told before their lease is durable: they begin while the disk is written.
+
+        What a run comes to is believed only after its lease became durable: the store keeps the order. Should the
+        lease be lost, with a full disk or with the engine, the tasks run again, as after any end of an engine.
+        """
+        lease = Lease(source.stage, source.need, source.submitter, n, holder, now())
+        if time.monotonic() >= self._careful_until:
+            lease.on_lost = partial(self._lost, source)
+        return self._leased(self._write(lease), source, n, source.added)
+
+    def _lost(self, source: TaskSource, tasks: list[Task]) -> None:
+        """Queue *tasks* again whose lease was told but not stored; wait for the disk from now on, for a while."""
+        self._careful_until = time.monotonic() + CAREFUL_SECONDS
+        for task in tasks:
+            source.add(task.priority, function=task.function, is_next=True)
+        self._hungry.set()
 
     async def _leased(
         self, written: Coroutine[Any, Any, list[Task]], source: TaskSource, n: int, added: int
@@ -136,44 +163,15 @@ class Dispatch(Reasons):
             source.has_none(added)
         return tasks
 
-    def _bundle_size(self, source: TaskSource, slots: int) -> int:
-        """Return how many tasks of *source* should run together."""
-        stage = self._stages.get(source.stage)
-        if stage is None or stage.shape != "map":
-            return 1
-        return min(self._feed.pace(stage.function).chunk(source.size, slots), BUNDLE_LIMIT)
-
-    def _room(self, slot: Slot) -> int:
-        """Return how many more units *slot* may hold: one, or a few while those it has are known to be short."""
-        held, sent = self._held[slot], self._on[slot]
-        if not held:
-            return 1
-        if held >= DEPTH or len(sent) < held:
-            return 0
-        return DEPTH - held if all(map(self._is_brisk, sent.values())) else 0
-
-    def _is_brisk(self, running: Running) -> bool:
-        """Tell whether *running* should end soon: its function is known to be quick, and it is not late."""
-        each = self._feed.pace(running.function).seconds
-        seconds = each * running.calls if each is not None else BRISK_SECONDS
-        return max(seconds, time.monotonic() - running.since) < BRISK_SECONDS
-
-    def _hold(self, slot: Slot, n: int) -> None:
-        self._held[slot] += n
-
-    def _let_go(self, slot: Slot) -> None:
-        self._held[slot] -= 1
-        if not self._held[slot]:
-            del self._held[slot]
-        self._hungry.set()
-
     async def _run_leased(self, leased: Awaitable[list[Task]], slot: Slot, n: int) -> None:
         """Run what *leased* brings for *slot*: *n* tasks, fewer where others took them."""
         tasks = await leased
         for _ in range(n - len(tasks)):
             self._let_go(slot)
-        for task in tasks:
+        for task in tasks[1:]:
             self._own(self._run_held(task, slot))
+        for task in tasks[:1]:  # here: a chore of its own would begin a turn of the loop later
+            await self._run_held(task, slot)
 
     async def _run_flagged(self, source: FlaggedSource, slot: Slot) -> None:
         """Run a task that others have flagged, if there is one that the worker's contributor has not."""
@@ -192,16 +190,18 @@ class Dispatch(Reasons):
             source.has_none_for(voter, added)
         return found.tasks
 
-    async def _run_bundled(self, leased: Awaitable[list[Task]], slot: Slot) -> None:
-        """Run what *leased* brings for *slot* in as few units as it may be."""
-        bundles = _bundles(await leased)
-        for _ in bundles[1:]:
+    async def _run_bundled(self, leased: Awaitable[list[Task]], slot: Slot, source: TaskSource) -> None:
+        """Run what *leased* brings for *slot* in few units; what should not wait there is for others."""
+        works, others = self._units_for(await leased, slot, source)
+        for _ in works[1:]:
             self._hold(slot, 1)
-        if not bundles:
+        if not works:
             self._let_go(slot)
-        for bundle in bundles:
-            alone = len(bundle.tasks) == 1
-            self._own(self._run_held(bundle.tasks[0], slot) if alone else self._run_held_together(bundle, slot))
+        for work in works:
+            alone = len(work.tasks) == 1
+            self._own(self._run_held(work.tasks[0], slot) if alone else self._run_held_together(work, slot))
+        if others:
+            await self._break_off(Bundle(tuple(others)))
 
     async def _run_held_together(self, bundle: Bundle, slot: Slot) -> None:
         try:
@@ -209,43 +209,80 @@ class Dispatch(Reasons):
         finally:
             self._let_go(slot)
 
-    async def _run_held(self, task: Task, slot: Slot) -> None:
+    async def _run_held(self, task: Task, slot: Slot, second: Running | None = None) -> None:
         try:
-            await self.run(task, slot)
+            await self.run(task, slot, second=second)
         finally:
             self._let_go(slot)
 
-    async def _run_held_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot) -> None:
-        batch.running += chunk.count
+    async def _run_held_chunk(self, chunk: Chunk, batch: OpenBatch, slot: Slot, second: Running | None = None) -> None:
+        left = 0  # what a second run answers for is counted by the first, until it is decided
+        if second is None:
+            batch.running += (left := chunk.count)
         try:
-            await self.run_chunk(chunk, batch, slot)
+            left = await self.run_chunk(chunk, batch, slot, second=second)
         finally:
-            batch.running -= chunk.count
+            batch.running -= left
             self._let_go(slot)
 
-    # ---- the call --------------------------------------------------------------------------
+    # ---- the call ---------------------------------------------------------------------------
 
-    async def _call(self, work: Work, slot: Slot) -> UnitReport:
-        """Send *work* to *slot*; return its report once everything said before it has arrived.
+    async def _call(self, running: Running) -> UnitReport:
+        """Send the work of *running* to its slot; return its report once everything said before it has arrived.
 
-        Raises `WorkerGone` if the worker disappears.
+        Afterwards the work is what *running* answers for: of the calls in the report the first ones. Raises `Decided`
+        if it answers for none any more, `WorkerGone` if the worker disappears.
         """
-        unit = await self._unit_of(work)
-        running = Running(unit.id, unit.function, unit.count, work, slot, time.monotonic())
+        slot, submitter, subject = running.slot, self._submitter_of(running.work), self._subject_of(running.work)
+        try:
+            report = await self._sent(running)
+        except DcengineError:
+            self._race_over(running, None)
+            if not running.left:
+                raise Decided from None
+            raise
+        self._feed.usage.charge(submitter, report.seconds)
+        if not running.left:
+            raise Decided
+        begun = sum(1 for ending in report.endings if ending != Ending.NOT_RUN)
+        if begun:
+            self._feed.pace(running.function).learn(begun, report.seconds, slot.worker.name)
+        self._judge(running, report, subject)
+        return report
+
+    async def _sent(self, running: Running) -> UnitReport:
+        """Send the work of *running* to its slot, and return the report that comes back."""
+        slot = running.slot
+        for other in self._devices.left_to(slot):
+            await self._cluster.vacate(other)
+        if not running.left:  # of a second run: the first has ended meanwhile
+            raise Decided
+        unit = await self._unit_for(running.work, slot)
+        if not running.left:
+            raise Decided
+        running.sent(unit)
         self._running[unit.id] = self._on[slot][unit.id] = running
         self._hungry.set()  # there may be room for more behind it
-        if self._is_unwanted(work):  # cancelled on its way here, when there was nothing to interrupt
+        if self._is_unwanted(running.work):  # cancelled on its way here, when there was nothing to interrupt
             self._cancel_running(lambda other: other is running)
         try:
             report = await self._cluster.run(unit, slot)
-            await self._hear_out(running, report.lines)
+            self._race_over(running, report.endings)
+            if running.left:
+                await self._hear_out(running, report.lines)
         finally:
             del self._running[unit.id], self._on[slot][unit.id]
-        begun = sum(1 for ending in report.endings if ending != Ending.NOT_RUN)
-        if begun:
-            self._feed.pace(unit.function).learn(begun, report.seconds)
-        self._feed.usage.charge(self._submitter_of(work), report.seconds)
+            if following := next(iter(self._on[slot].values()), None):
+                following.since = time.monotonic()
         return report
+
+    async def _unit_for(self, work: Work, slot: Slot) -> Unit:
+        """Return what *slot* is given to do *work*: with its devices there, and how much may fail."""
+        unit = self._devices.for_unit(await self._unit_of(work), slot, has_processes=self._settings.processes)
+        if unit.count == 1:
+            return unit
+        others = self._others(self._need_of(work), slot.worker.name)
+        return msgspec.structs.replace(unit, patience=self._conduct.patience(self._subject_of(work), others))
 
     async def _hear_out(self, running: Running, lines: int) -> None:
         """Wait until *lines* live messages of the unit have arrived: they travel another way than its report."""
@@ -256,75 +293,7 @@ class Dispatch(Reasons):
         if running.lines < lines:
             logger.warning("unit %d: %d of %d live messages were lost", running.unit, lines - running.lines, lines)
 
-    def _submitter_of(self, work: Work) -> int:
-        if not isinstance(work, Chunk):
-            return tasks_of(work)[0].submitter
-        batch = self._feed.batches.get(work.batch)
-        return batch.submitter if batch is not None else 0
-
-    def _on_live(self, live: Live) -> None:
-        running = self._running.get(live.unit)
-        if running is None:
-            return
-        self._transcripts.hear(running.job_of(live.item), live.kind, live.data)
-        running.lines += 1
-        self._bus.publish(("unit", live.unit))
-
-    def _on_change(self) -> None:
-        for slot in self._on.keys() - set(self._cluster.slots):
-            if not self._on[slot]:
-                del self._on[slot]
-        self._hungry.set()
-        self._bus.publish("workers")
-
-    def _tally(self, id: int, state: State, n: int) -> None:
-        """Note that *n* items of batch *id* ended; a batch with none left is closed."""
-        batch = self._feed.batches.get(id)
-        if batch is not None:
-            batch.end(state, n)
-            if batch.is_done:
-                del self._feed.batches[id]
-                logger.info("batch %d ended: %s", id, batch.tally)
-
-    # ---- looking after things --------------------------------------------------------------
-
-    async def _look_after_things(self) -> None:
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            try:
-                await self._transcripts.save()
-                await self._wake_due()
-            except StoreError as error:  # it will say why itself; the next round tries again
-                logger.warning("%s", error)
-            self._take_back_late_units()
-            if self._feed.batches:
-                self._hungry.set()  # the time of one may have come
-
-    async def _wake_due(self) -> None:
-        """Queue the tasks whose waiting time is over."""
-        woken = Counter(map(tuple, await self._store.apply(WakeDue(now()))))
-        for (stage, need, submitter, priority, flags), n in woken.items():
-            expression = await self._store.reads.expression(need)
-            self._feed.count([(stage, need, expression, submitter, priority, bool(flags), n)])
-            self._hungry.set()
-            self._bus.publish(("stage", stage))
-
-    def _take_back_late_units(self) -> None:
-        """Take units that wait behind a long one from their slot while another slot has nothing to do."""
-        idle = [slot.worker for slot in self._cluster.slots if not self._held[slot]]
-        if not idle or any(fits(source.tags, worker) for source in self._feed.sources() for worker in idle):
-            return
-        late = time.monotonic() - HOUSEKEEPING_SECONDS
-        for slot, sent in self._on.items():
-            for running in list(sent.values())[1:]:
-                if running.since < late:
-                    self._own(self._cluster.recall(running.unit, slot))
-
-    def _cancel_running(self, is_meant: Callable[[Running], bool]) -> None:
-        """Have the running work that *is_meant* stopped, without waiting for it: a worker may be slow to answer."""
-        for running in self._running.values():
-            if is_meant(running):
-                self._own(self._cluster.cancel(running.unit, running.slot))
+    # ---- what is stored ----------------------------------------------------------------------
 
     def _write(self, operation: Operation) -> Coroutine[Any, Any, Any]:
         """Hand in at once what the engine itself has to say; await its result; a full or locked file is asked again."""
@@ -359,40 +328,8 @@ class Dispatch(Reasons):
         """Hand in *operation*; once it is durable, *then* learns its result, even if the caller has gone away."""
         return await learned(self._store.submit(operation, size), then)
 
-    def _own(self, chore: Coroutine[Any, Any, object]) -> None:
-        """Run *chore*; it is cancelled when the engine closes, and its failure is logged."""
-        task = asyncio.get_running_loop().create_task(chore)
-        self._chores.add(task)
-        task.add_done_callback(self._chore_done)
-
-    def _chore_done(self, task: asyncio.Task[object]) -> None:
-        self._chores.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("the engine stumbled", exc_info=task.exception())
-
 
 async def learned(stored: asyncio.Future[T], then: Callable[[T], None]) -> T:
     """Return the result of *stored* once *then* has learned it, which it does in any case."""
     stored.add_done_callback(lambda done: None if done.cancelled() or done.exception() else then(done.result()))
     return await asyncio.shield(stored)
-
-
-def _bundles(tasks: Iterable[Task]) -> list[Bundle]:
-    """Return *tasks* in bundles that can run as one unit each: alike, and small enough to travel together."""
-    bundles: list[Bundle] = []
-    alike: dict[tuple[bytes, float | None], list[Task]] = {}
-    for task in tasks:
-        if is_reference(task.input):  # it is big, and may be lost
-            bundles.append(Bundle((task,)))
-        else:
-            alike.setdefault((task.function, task.timeout), []).append(task)
-    for some in alike.values():
-        bundle, size = list[Task](), 0
-        for task in some:
-            if bundle and size + len(task.input) > BUNDLE_BYTES:
-                bundles.append(Bundle(tuple(bundle)))
-                bundle, size = [], 0
-            bundle.append(task)
-            size += len(task.input)
-        bundles.append(Bundle(tuple(bundle)))
-    return bundles

@@ -1,9 +1,9 @@
 """The engine as a whole: start, resume, stop.
 
 It is built in layers, each a module: `questions` (what can be asked), `dispatch` (from what waits to the
-slots), `aftermath` (what follows from a move), `tasks` (the life of a task: read `Tasks.run` first), `batches` (many
-calls under one handle), `projects` (jobs that travel through stages), `leases` (tasks in the hands of outside workers),
-`upkeep` (what is to be put away).
+slots), `stragglers` (what takes too long), `aftermath` (what follows from a move), `tasks` (the life of a task: read
+`Tasks.run` first), `batches` (many calls under one handle), `projects` (jobs that travel through stages), `leases`
+(tasks in the hands of outside workers), `upkeep` (what is to be put away).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 from ..events import Kind
 from ..jobs import State
 from ..store import now
+from ..store.depending import SettleBlocked
 from ..store.moving import Move
 from .outcomes import after_vanishing
 from .upkeep import Upkeep
@@ -56,6 +57,7 @@ class Engine(Upkeep):
             self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
         self._feed.count(await self._store.reads.queued())
         await self._reopen_batches()
+        self._take_note(await self._store.apply(SettleBlocked(now())))
         for gather in await self._store.reads.cut_gathers():
             self._own(self._cut(gather))
         self._hungry.set()
@@ -64,7 +66,7 @@ class Engine(Upkeep):
     async def close(self) -> int:
         """Stop and wait for nothing: what runs goes back to the queue. Return how many jobs are unfinished."""
         self.end_waits()
-        running = [held.work for held in self._running.values()]
+        running = [held.work for held in self._running.values() if held.first is None]
         for chore in list(self._chores):
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)

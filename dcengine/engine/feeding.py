@@ -1,216 +1,22 @@
-"""What goes to which slot next: priorities, turns, and how many tiny calls make one chunk. No I/O."""
+"""What goes to which slot next: priorities, then turns. No I/O."""
 
 from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_right
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .. import tags
-from ..jobs import BatchInfo, Chunk, State, Worker
+from ..jobs import Worker
+from ..tags import explain
+from ..verbs import Explanation, WorkerVerdict
+from .paces import CHUNKS_LEFT, TARGET_SECONDS, Pace
+from .waiting import FlaggedSource, OpenBatch, Source, TaskSource
 
-TARGET_SECONDS = 0.1  #: what a chunk of tiny calls should take
-GROWTH = 8  #: a chunk has at most so many times the items of the largest before it
-CHUNKS_LEFT = 4  #: chunks per slot that should remain, so that all slots end together
 DEPTH = 3  #: units a slot may hold while its calls are short: one runs, the others hide the way
 FLAGGED_TURN = 4  #: one turn in so many, flagged tasks go before the others
 USAGE_HALF_LIFE = 60.0  #: seconds after which what a submitter has had counts half
 TURN_SECONDS = 0.01  #: what a turn counts for before it is known how long it took
-RATE_WINDOW = 5.0  #: seconds over which a rate is measured
-
-
-class Pace:
-    """How long one call of a function takes, learned from its runs."""
-
-    def __init__(self) -> None:
-        self.seconds: float | None = None  #: per call; None before the first has ended
-        self._largest = 0
-
-    def learn(self, calls: int, seconds: float) -> None:
-        """Take in that *calls* calls took *seconds*."""
-        each = max(seconds / calls, 1e-6)
-        self.seconds = each if self.seconds is None else 0.5 * self.seconds + 0.5 * each
-        self._largest = max(self._largest, calls)
-
-    def start_over(self) -> None:
-        """Go back to single calls, and grow again from there."""
-        self.seconds, self._largest = None, 1
-
-    def chunk(self, remaining: int, slots: int) -> int:
-        """Return how many of *remaining* calls should go to one of *slots* slots at once."""
-        if self.seconds is None:
-            return 1
-        wanted = min(TARGET_SECONDS / self.seconds, self._largest * GROWTH, remaining / (CHUNKS_LEFT * max(slots, 1)))
-        return max(1, int(wanted))
-
-
-class TaskSource:
-    """One submitter's queued tasks of one stage that need the same tags; the tasks themselves stay in the store."""
-
-    def __init__(self, stage: int, need: int, tags: str, submitter: int) -> None:
-        self.stage, self.need, self.tags, self.submitter = stage, need, tags, submitter
-        self.last_turn = 0
-        self.added = 0  #: ever: who looks at the store can tell whether something came meanwhile
-        self._waiting: Counter[int] = Counter()
-
-    @property
-    def priority(self) -> int | None:
-        """The highest priority waiting here; None when nothing waits."""
-        return max(self._waiting, default=None)
-
-    @property
-    def size(self) -> int:
-        return self._waiting.total()
-
-    def add(self, priority: int, n: int = 1) -> None:
-        """Note that *n* tasks of *priority* are queued."""
-        self._waiting[priority] += n
-        self.added += n
-
-    def take(self, n: int) -> int:
-        """Note that up to *n* tasks are about to be leased; return how many there are."""
-        taken = 0
-        while taken < n and self._waiting:
-            top = max(self._waiting)
-            now = min(n - taken, self._waiting[top])
-            taken += now
-            self._waiting[top] -= now
-            if not self._waiting[top]:
-                del self._waiting[top]
-        return taken
-
-    def has_none(self, added: int) -> None:
-        """Note that the store had none left, looked at when *added* had been added; others were cancelled, say."""
-        if self.added == added:
-            self._waiting.clear()
-
-
-class FlaggedSource:
-    """Queued tasks of one stage whose input somebody has flagged: for those who have not."""
-
-    def __init__(self, stage: int, need: int, tags: str) -> None:
-        self.stage, self.need, self.tags = stage, need, tags
-        self.size = 0
-        self.added = 0  #: ever
-        self.spent: set[str] = set()  #: voters who have flagged all that is left
-
-    def add(self, n: int = 1) -> None:
-        """Note that *n* more tasks are queued; they may be for anybody."""
-        self.size += n
-        self.added += n
-        self.spent.clear()
-
-    def is_for(self, voter: str) -> bool:
-        """Tell whether a look may bring something for *voter*."""
-        return self.size > 0 and voter not in self.spent
-
-    def take(self, n: int) -> None:
-        """Note that *n* tasks were leased."""
-        self.size = max(0, self.size - n)
-
-    def has_none_for(self, voter: str, added: int) -> None:
-        """Note that all that is left was flagged by *voter*, looked at when *added* had been added."""
-        if self.added == added:
-            self.spent.add(voter)
-
-
-class OpenBatch:
-    """A batch with items left: which of them wait, how many ended how."""
-
-    def __init__(self, info: BatchInfo, block_starts: list[int], pace: Pace) -> None:
-        self.info, self.tags, self.pace, self.submitter = info, info.tags, pace, info.submitter
-        self.last_turn = 0
-        self.succeeded = self.failed = self.cancelled = self.running = 0
-        self.is_cancelling = False
-        self.unwanted: set[int] = set()  #: indexes cancelled while they ran
-        self.block: tuple[int, list[bytes]] | None = None  #: the inputs last read: first index, values
-        self._starts = block_starts
-        self._runs: deque[tuple[int, int]] = deque()
-        self._pulse: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-
-    @property
-    def priority(self) -> int | None:
-        return self.info.priority if self._runs and not self.is_early else None
-
-    @property
-    def is_early(self) -> bool:
-        """Whether its time has not come yet."""
-        return self.info.not_before is not None and self.info.not_before > time.time()
-
-    @property
-    def waiting(self) -> int:
-        return sum(count for _, count in self._runs)
-
-    @property
-    def tally(self) -> str:
-        return f"{self.succeeded} succeeded, {self.failed} failed, {self.cancelled} cancelled"
-
-    @property
-    def is_done(self) -> bool:
-        return self.succeeded + self.failed + self.cancelled >= self.info.count
-
-    def put(self, first: int, count: int) -> None:
-        """Queue *count* items from *first* on, before the others."""
-        self._runs.appendleft((first, count))
-
-    def take(self, slots: int) -> Chunk | None:
-        """Take the next chunk for one of *slots* slots; None when nothing waits."""
-        if not self._runs:
-            return None
-        first, left = self._runs.popleft()
-        size = min(
-            self.pace.chunk(left + sum(count for _, count in self._runs), slots), left, self._block_end(first) - first
-        )
-        if size < left:
-            self._runs.appendleft((first + size, left - size))
-        return Chunk(batch=self.info.id, first=first, count=size, first_job=self.info.first_job + first)
-
-    def take_all(self) -> list[tuple[int, int]]:
-        """Take everything that waits, as (first, count) runs."""
-        runs = list(self._runs)
-        self._runs.clear()
-        return runs
-
-    def drop(self, index: int) -> bool:
-        """Take item *index* out if it waits; return whether it did."""
-        for place, (first, count) in enumerate(self._runs):
-            if first <= index < first + count:
-                parts = [(first, index - first), (index + 1, first + count - index - 1)]
-                del self._runs[place]
-                for part in reversed(parts):
-                    if part[1]:
-                        self._runs.insert(place, part)
-                return True
-        return False
-
-    def end(self, state: State, items: int) -> None:
-        """Note that *items* just ended in *state*."""
-        if state is State.SUCCEEDED:
-            self.succeeded += items
-        elif state is State.FAILED:
-            self.failed += items
-        else:
-            self.cancelled += items
-        now = time.monotonic()
-        self._pulse.append((now, items))
-        while len(self._pulse) > 1 and now - self._pulse[0][0] > RATE_WINDOW:
-            self._pulse.popleft()
-
-    @property
-    def rate(self) -> float:
-        """Items per second over the last seconds."""
-        first = self._pulse[0][0]
-        items = sum(n for _, n in self._pulse) - self._pulse[0][1]
-        return items / max(time.monotonic() - first, 1e-3)
-
-    def _block_end(self, index: int) -> int:
-        place = bisect_right(self._starts, index)
-        return self._starts[place] if place < len(self._starts) else self.info.count
-
-
-Source = TaskSource | OpenBatch | FlaggedSource
 
 
 class Usage:
@@ -241,6 +47,7 @@ class Feed:
         self.paused: set[int] = set()  #: stages whose tasks are not handed out
         self.outside: set[int] = set()  #: stages whose tasks are leased by outside workers
         self.usage = Usage()
+        self.mentioned: set[str] = set()  #: names in what was ever needed that workers are asked for only on demand
         self._flagged: dict[tuple[int, str], FlaggedSource] = {}
         self._tasks: dict[tuple[int, str, int], TaskSource] = {}
         self._paces: dict[bytes, Pace] = {}
@@ -251,6 +58,7 @@ class Feed:
         source = self._tasks.get((stage, tags, submitter))
         if source is None:
             source = self._tasks[stage, tags, submitter] = TaskSource(stage, need, tags, submitter)
+            self.mention(tags)
         return source
 
     def flagged(self, stage: int, need: int, tags: str) -> FlaggedSource:
@@ -258,7 +66,12 @@ class Feed:
         source = self._flagged.get((stage, tags))
         if source is None:
             source = self._flagged[stage, tags] = FlaggedSource(stage, need, tags)
+            self.mention(tags)
         return source
+
+    def mention(self, expression: str) -> None:
+        """Note that something needs what *expression* says."""
+        self.mentioned |= tags.looked_up(expression)
 
     def count(self, queued: Iterable[tuple[int, int, str, int, int, int, int]]) -> None:
         """Note what is queued: (stage, need, tags, submitter, priority, whether flagged, n)."""
@@ -290,6 +103,23 @@ class Feed:
             self._paces.clear()
         return self._paces.setdefault(function, Pace())
 
+    def short_ahead(self, source: TaskSource, slots: int, worker: str) -> int:
+        """Return how many of the tasks that *source* has next should run together on one of *slots* slots of *worker*.
+
+        They may call several functions, all known to be short; what is not known ends the row. One at least.
+        """
+        number, left = 0, TARGET_SECONDS
+        for function, count in source.functions():
+            pace = self._paces.get(function) if function is not None else None
+            each = pace.seconds_on(worker) if pace is not None else None
+            if pace is None or each is None:
+                break
+            now = min(count, int(left / each), pace.chunk(source.size, slots, worker))
+            number, left = number + now, left - now * each
+            if now < count:
+                break
+        return max(1, min(number, source.size // (CHUNKS_LEFT * max(slots, 1))))
+
     def sources(self) -> list[Source]:
         """Return the sources for Dask's workers with something waiting."""
         tasks = (source for source in self._tasks.values() if self._is_fed(source.stage))
@@ -297,16 +127,26 @@ class Feed:
         flagged = [source for source in self._flagged.values() if source.size and self._is_fed(source.stage)]
         return [*(source for source in both if source.priority is not None), *flagged]
 
-    def choose(self, worker: Worker) -> Source | None:
-        """Return the source that *worker* should be fed from.
+    def choose(
+        self,
+        worker: Worker,
+        admits: Callable[[str], bool] = lambda needed: True,
+        spares: Callable[[Source], bool] = lambda source: False,
+    ) -> Source | None:
+        """Return the source that *worker* should be fed from, the first whose need *admits* is content with.
 
         Highest priority first, then who has had least of the slots lately, then by turns. Flagged tasks come last, but
-        for every `FLAGGED_TURN`-th turn: what is sent back must not wait for the end of all work.
+        for every `FLAGGED_TURN`-th turn: what is sent back must not wait for the end of all work. What *spares* tells
+        of is left to other workers.
         """
         flagged = next((source for source in self._flagged.values() if self._is_flagged_for(source, worker)), None)
-        if flagged is not None and self.is_flagged_turn():
+        if flagged is not None and spares(flagged):
+            flagged = None
+        if flagged is not None and self.is_flagged_turn() and admits(flagged.tags):
             return flagged
-        return self._next(source for source in self.sources() if fits(source.tags, worker)) or flagged
+        fitting = (source for source in self.sources() if fits(source.tags, worker) and not spares(source))
+        chosen = self._next(fitting, admits)
+        return chosen or (flagged if flagged is not None and admits(flagged.tags) else None)
 
     def is_flagged_turn(self) -> bool:
         """Tell whether flagged tasks go first this time; called when there are some."""
@@ -340,14 +180,14 @@ class Feed:
     def _is_fed(self, stage: int) -> bool:
         return stage not in self.paused and stage not in self.outside
 
-    def _next(self, sources: Iterable[Source]) -> TaskSource | OpenBatch | None:
+    def _next(
+        self, sources: Iterable[Source], admits: Callable[[str], bool] = lambda needed: True
+    ) -> TaskSource | OpenBatch | None:
         waiting = [source for source in sources if not isinstance(source, FlaggedSource)]
-        if not waiting:
+        waiting.sort(key=lambda source: (-(source.priority or 0), self.usage.of(source.submitter), source.last_turn))
+        chosen = next((source for source in waiting if admits(source.tags)), None)
+        if chosen is None:
             return None
-        chosen = min(
-            waiting,
-            key=lambda source: (-(source.priority or 0), self.usage.of(source.submitter), source.last_turn),
-        )
         self._turn += 1
         chosen.last_turn = self._turn
         self.usage.charge(chosen.submitter, TURN_SECONDS)
@@ -356,11 +196,31 @@ class Feed:
 
 def fits(expression: str, worker: Worker) -> bool:
     """Return whether *worker* can be used and has what *expression* asks for."""
-    return worker.unfit is None and (not expression or tags.parse(expression).matches(worker.tags))
+    if worker.unfit is not None:
+        return False
+    return not expression or (tags.parse(expression).matches(worker.tags) and knows(expression, worker))
 
 
-def nearest(expression: str, workers: list[Worker]) -> str:
-    """Return in a sentence who has what *expression* asks for, or what the nearest lacks."""
-    fit = {worker.name: worker.tags for worker in workers if worker.unfit is None}
-    unfit = [f"{worker.name} cannot be used: {worker.unfit}" for worker in workers if worker.unfit is not None]
-    return "; ".join([str(tags.explain(tags.parse(expression), fit)), *unfit])
+def knows(expression: str, worker: Worker) -> bool:
+    """Tell whether *worker* was asked for all that *expression* mentions: what is not known yet is not absent."""
+    return tags.looked_up(expression) <= worker.asked
+
+
+def explained(expression: str, workers: Iterable[Worker]) -> Explanation:
+    """Return who has what *expression* asks for, and what the others lack."""
+    by_name = sorted(workers, key=lambda worker: worker.name)
+    problems = {worker.name: problem for worker in by_name if (problem := _ruled_out(expression, worker))}
+    offers = {worker.name: worker.tags for worker in by_name if worker.name not in problems}
+    found = explain(tags.parse(expression), offers)
+    verdicts = [WorkerVerdict(name=name, lacking=clauses) for name, clauses in found.clauses.items()]
+    verdicts += [WorkerVerdict(name=name, lacking=[], problem=problem) for name, problem in problems.items()]
+    sentence = "; ".join([str(found), *(f"{name} {problem}" for name, problem in problems.items())])
+    return Explanation(sentence=sentence, workers=sorted(verdicts, key=lambda verdict: verdict.name))
+
+
+def _ruled_out(expression: str, worker: Worker) -> str | None:
+    """Return why *worker* is out of the question for *expression*, whatever it has."""
+    if worker.unfit is not None:
+        return f"cannot be used: {worker.unfit}"
+    unknown = ", ".join(sorted(tags.looked_up(expression) - worker.asked))
+    return f"has not said yet whether it has {unknown}" if unknown else None

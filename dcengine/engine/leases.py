@@ -19,6 +19,7 @@ from ..jobs import Stage, State, Task, Vote
 from ..store import now
 from ..store.leasing import Holder
 from ..store.moving import Move
+from ..tags import explain
 from ..verbs import (
     Completion,
     Heartbeat,
@@ -137,7 +138,7 @@ class Leases(Projects):
         if not request.worker:
             raise InvalidOption("worker", "empty", "a name of the worker's own")
         if stage.tags and not tags.parse(stage.tags).matches(request.tags):
-            lacking = str(tags.explain(tags.parse(stage.tags), {request.worker: request.tags}))
+            lacking = str(explain(tags.parse(stage.tags), {request.worker: request.tags}))
             raise InvalidOption(f"the tags of worker {request.worker!r}", str(request.tags), lacking)
         return stage
 

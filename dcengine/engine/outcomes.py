@@ -46,6 +46,8 @@ def after_run(
     """
     if ending is Ending.SUCCEEDED and not (unwanted and following.stage is not None):
         return succeeded(task, value, stage=stage, following=following)
+    if ending is Ending.INTERRUPTED and (unwanted or interrupted):
+        return cancelled(task, value.decode())
     if unwanted or (interrupted and not value):
         return cancelled(task)
     if interrupted:
@@ -111,9 +113,10 @@ def released(task: Task, reason: str | None = None) -> Outcome:
     return Outcome(task.to(State.QUEUED), Kind.RELEASED, reason=reason)
 
 
-def cancelled(task: Task) -> Outcome:
-    """Return *task* cancelled."""
-    return Outcome(task.to(State.CANCELLED), Kind.CANCELLED, pack_failure(failure_from(JobCancelled(task.job))))
+def cancelled(task: Task, how: str = "") -> Outcome:
+    """Return *task* cancelled; *how* says what that took, if it was not simple."""
+    failure = pack_failure(failure_from(JobCancelled(task.job, how)))
+    return Outcome(task.to(State.CANCELLED), Kind.CANCELLED, failure, reason=how or None)
 
 
 def failed(task: Task, failure: Failure) -> Outcome:

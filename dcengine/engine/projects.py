@@ -46,7 +46,8 @@ class Projects(Batches):
             self._remember(function)
         size = sum(len(function.code) for function in functions)
         await self._submit(DeclareProject(spec, now()), size, self._declared)
-        return await self.project(spec.name)
+        others = [other for each in spec.stages for other in await self._other_versions(each.tags, each.packages)]
+        return msgspec.structs.replace(await self.project(spec.name), other_versions=others)
 
     async def run_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
         """Let the tasks of project *name*, or of one stage, be handed out."""

@@ -7,19 +7,17 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 
-from .. import tags
 from .._version import __version__
-from ..cluster import Cluster, ClusterSettings, Slot
-from ..codec import unpack
-from ..errors import InvalidOption, StoreError
+from ..cluster import Cluster, ClusterSettings
+from ..codec import failure_from, pack, pack_failure, unpack
+from ..errors import BlobError, InvalidOption, NotFound, ResultLost, StoreError
 from ..events import Bus
-from ..jobs import Bundle, Chunk, JobState, State, Task, Worker
+from ..jobs import JobState, State
 from ..runner.units import Live
 from ..store import Store
 from ..verbs import (
@@ -35,45 +33,20 @@ from ..verbs import (
     Span,
     Standing,
     Transcript,
-    WorkerStatus,
 )
-from .feeding import Feed, OpenBatch, fits, nearest
+from .conduct import Conduct
+from .devices import Devices
+from .feeding import Feed, explained, fits
+from .running import Running
 from .stages import Stages
 from .transcripts import Transcripts
 from .values import Values
+from .waiting import OpenBatch
 
 ENDS_LIMIT = 32 << 20  #: bytes of recent results kept in memory for those who wait for them
 ENTRY_BYTES = 300  #: what keeping one takes beside its data
-SETTLE_SECONDS = 10.0  #: how long an answer about the workers waits for the first of them to join
-
-
-Work = Task | Bundle | Chunk
-
-
-class Running(msgspec.Struct):
-    """Work in the hands of a slot."""
-
-    unit: int
-    function: bytes
-    calls: int
-    work: Work
-    slot: Slot
-    since: float
-    lines: int = 0  #: live messages that have arrived
-
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks that it is; items of a batch are none."""
-        return tasks_of(self.work)
-
-    def job_of(self, item: int) -> int:
-        """Return the job that its call number *item*, from 0, is for."""
-        return self.work.first_job + item if isinstance(self.work, Chunk) else self.tasks[item].job
-
-
-def tasks_of(work: Work) -> tuple[Task, ...]:
-    """Return the tasks that *work* is; items of a batch are none."""
-    return (work,) if isinstance(work, Task) else work.tasks if isinstance(work, Bundle) else ()
+ANSWER_BYTES = 16 << 20  #: of results in one answer about many jobs
+MANY, SECONDS_PER_WAIT = 100, 10e-6  #: jobs waited for together; from the first end to the answer then, for each job
 
 
 class Ends:
@@ -111,26 +84,41 @@ class Questions(ABC):
         self.url = ""  #: set by whoever serves this engine
         self._settings = settings
         self._store = Store(db)
+        self._values = Values(
+            self._store,
+            blobs or f"{db}.blobs",
+            settings.values_limit,
+            carrier_of=lambda worker: self._cluster.carrier(worker),
+            output_of=self._output_of,
+        )
         self._cluster = Cluster(
             settings,
             engine_id=f"{os.getpid()}-{time.time_ns() % 10**9}",
             on_change=self._on_change,
             on_live=self._on_live,
+            values=self._values,
         )
         self._feed = Feed()
+        self._devices = Devices()
+        self._conduct = Conduct()
         self._stages = Stages()
         self._bus = Bus()
         self._ends = Ends()
         self._open: set[int] = set()  #: jobs known to be open, so that nobody reads to find out
         self._running: dict[int, Running] = {}
         self._is_closing = False
-        self._transcripts = Transcripts(self._store, lambda job: self._bus.publish(("job", job)))
-        self._values = Values(self._store, blobs or f"{db}.blobs")
+        self._transcripts = Transcripts(
+            self._store, lambda job: self._bus.publish(("job", job)), limit=settings.output_limit
+        )
         self._started = time.time()
 
     @abstractmethod
     def _on_change(self) -> None:
         """Take note that workers or slots have changed."""
+
+    @abstractmethod
+    async def _output_of(self, job: int) -> bytes:
+        """Return what *job*, which has succeeded, has come to, as it is stored."""
 
     @abstractmethod
     def _on_live(self, live: Live) -> None:
@@ -151,13 +139,7 @@ class Questions(ABC):
 
     def _holder_of(self, status: JobStatus) -> Running | None:
         """Return who runs the job *status*."""
-        for running in self._running.values():
-            work = running.work
-            if any(task.job == status.id for task in running.tasks):
-                return running
-            if isinstance(work, Chunk) and status.batch == work.batch and 0 <= status.id - work.first_job < work.count:
-                return running
-        return None
+        return next((running for running in self._running.values() if running.has(status.id)), None)
 
     async def jobs(
         self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
@@ -187,6 +169,44 @@ class Questions(ABC):
                 return None
             await asyncio.wait([news], timeout=left)
 
+    async def ends(self, ids: list[int], *, wait: float = 0.0) -> dict[int, JobResult]:
+        """Return the ends of those of jobs *ids* that have ended; wait up to *wait* seconds for the first."""
+        deadline = time.monotonic() + wait
+        while True:
+            news = self._bus.news(*(("job", id) for id in ids))
+            ended = await self._ended_among(ids)
+            left = deadline - time.monotonic()
+            if ended or left <= 0 or self._is_closing:
+                news.cancel()
+                return await self._ends_of(ended)
+            await asyncio.wait([news], timeout=left)
+            if len(ids) >= MANY:  # to wait for them is dear, and one end seldom comes alone
+                await asyncio.sleep(len(ids) * SECONDS_PER_WAIT)
+
+    async def _ended_among(self, ids: list[int]) -> list[int]:
+        """Return those of jobs *ids* that have ended, and those that do not exist."""
+        known = [id for id in ids if self._ends.get(id) is not None]
+        unknown = [id for id in ids if id not in self._open and self._ends.get(id) is None]
+        return known + await self._store.reads.ended_among(unknown) if unknown else known
+
+    async def _ends_of(self, ids: list[int]) -> dict[int, JobResult]:
+        """Return how jobs *ids* ended, those first in the list, as many as one answer holds."""
+        found: dict[int, JobResult] = {}
+        size = 0
+        for id in ids:
+            try:
+                end = await self.result(id)
+            except NotFound:
+                end = JobResult("missing", b"")
+            except (ResultLost, BlobError) as lost:  # the others are there all the same
+                end = JobResult("failed", pack_failure(failure_from(lost)))
+            if end is not None:  # else it was opened again just now
+                found[id] = end
+                size += len(end.data) + ENTRY_BYTES
+            if size > ANSWER_BYTES:
+                break
+        return found
+
     async def _stored_result(self, id: int) -> JobResult | None:
         end = await self._store.reads.end(id)
         if end is None:
@@ -195,7 +215,7 @@ class Questions(ABC):
             return JobResult("expired", b"")
         if end.place is None:
             return JobResult(end.state, end.data)
-        return JobResult(end.state, unpack(await self._values.get(end.data))[end.place])
+        return JobResult(end.state, unpack(await self._values.frame(end.data, end.of))[end.place])
 
     async def output(self, id: int) -> str:
         """Return what job *id* printed so far."""
@@ -224,7 +244,7 @@ class Questions(ABC):
         return id not in self._open and (await self._store.reads.job(id)).is_final
 
     def _nearest(self, expression: str) -> str:
-        return nearest(expression, list(self._cluster.workers.values()))
+        return explained(expression, self._cluster.workers.values()).sentence
 
     # ---- batches ---------------------------------------------------------------------------
 
@@ -265,8 +285,15 @@ class Questions(ABC):
             if found or left <= 0 or id not in self._feed.batches or self._is_closing:
                 news.cancel()
                 found = found or await self._last_reports(id, after)
-                return [msgspec.structs.replace(report, data=await self._values.get(report.data)) for report in found]
+                return [await self._with_values(report) for report in found]
             await asyncio.wait([news], timeout=left)
+
+    async def _with_values(self, report: Report) -> Report:
+        """Return *report* with its values; of one that cannot be had, it says why."""
+        try:
+            return msgspec.structs.replace(report, data=await self._values.frame(report.data, report.count))
+        except ResultLost as lost:
+            return msgspec.structs.replace(report, state="failed", data=pack([pack_failure(failure_from(lost))]))
 
     async def failures(self, id: int, *, limit: int = 20) -> list[FailedItem]:
         """Return the first failed items of batch *id*, in order of their items."""
@@ -279,39 +306,6 @@ class Questions(ABC):
         return await self._store.reads.reports(id, after=after)
 
     # ---- the engine ------------------------------------------------------------------------
-
-    async def workers(self) -> list[WorkerStatus]:
-        """Return every worker, those that cannot be used included, once those that must come have joined."""
-        expected = 1 if self._settings.is_foreign else self._settings.workers
-        await self._joined(is_enough=lambda: len(self._cluster.workers) >= expected)
-        return [self._worker_status(worker) for _, worker in sorted(self._cluster.workers.items())]
-
-    def _worker_status(self, worker: Worker) -> WorkerStatus:
-        slots = [slot for slot in self._cluster.slots if slot.worker.name == worker.name]
-        running = [running for running in self._running.values() if running.slot.worker.name == worker.name]
-        return WorkerStatus(
-            name=worker.name, address=worker.address, contributor=worker.contributor,
-            state="unfit" if worker.unfit else "ready" if slots else "starting", slots=worker.slots,
-            busy=sum(1 for slot in slots if slot.in_flight), tags=worker.tags, reason=worker.unfit,
-            running=[each.job_of(0) for each in running],
-        )  # fmt: skip
-
-    async def explain(self, expression: str) -> str:
-        """Return which workers match the tag expression, or what the nearest one lacks."""
-        tags.parse(expression)
-        await self._joined()
-        return self._nearest(expression)
-
-    async def _joined(self, is_enough: Callable[[], bool] = lambda: False) -> None:
-        """Wait until the first workers had time to join, or until what there *is_enough*."""
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while True:
-            news = self._bus.news("workers")
-            left = deadline - time.monotonic()
-            if self._cluster.settled or is_enough() or left <= 0 or self._is_closing:
-                news.cancel()
-                return
-            await asyncio.wait([news], timeout=left)
 
     async def leaderboard(
         self, project: str = "functions", *, span: Span = "all", limit: int = 1000
@@ -336,7 +330,7 @@ class Questions(ABC):
         return EngineStatus(
             version=__version__, db=str(self.db), url=self.url, pid=os.getpid(), started=self._started,
             scheduler=self._cluster.address, workers=len(self._cluster.workers), slots=len(self._cluster.slots),
-            counts=counts, open_batches=len(self._feed.batches),
+            counts=counts, open_batches=len(self._feed.batches), file=await self._store.reads.store_id(),
         )  # fmt: skip
 
     async def join_ticket(self) -> JoinTicket:

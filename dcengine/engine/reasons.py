@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from ..jobs import Stage, Task
+from ..jobs import Stage, Task, Worker
 from ..store.reads import AHEAD_LIMIT
 from ..verbs import JobStatus
+from .dependencies import Dependencies
 from .feeding import fits
-from .questions import Questions
 
 
-class Reasons(Questions):
+class Reasons(Dependencies):
     """Answers the question why."""
 
     async def why(self, id: int) -> str:
@@ -40,6 +40,9 @@ class Reasons(Questions):
         return f"job {_name(status)} waits{when} before its next try, after {status.errors} error(s)"
 
     async def _why_blocked(self, status: JobStatus) -> str:
+        taking = await self._why_taking(status)
+        if taking is not None:
+            return taking
         left, parts, is_open = await self._store.reads.blocking_parts(status.id)
         if is_open:
             return f"job {_name(status)} waits for its parts at stage {status.stage!r}: {parts}, and more to be added"
@@ -55,6 +58,7 @@ class Reasons(Questions):
             return held
         if task is not None and stage is not None and stage.kind == "lease":
             return await self._why_not_leased(status, task, stage)
+        await self._answered(status.tags)
         workers = list(self._cluster.workers.values())
         fitting = [worker for worker in workers if fits(status.tags, worker)]
         if not fitting:
@@ -64,11 +68,27 @@ class Reasons(Questions):
             voters = {vote.voter for vote in await self._store.reads.votes(task.id)}
             if all(worker.contributor in voters for worker in fitting):
                 return _needs_others(status, task, stage, voters)
+        if lacking := self._devices.shortage(status.tags, fitting):
+            return f"job {_name(status)} waits for {lacking}"
+        if before := self._devices.claimed(status.tags, fitting):
+            return f"job {_name(status)} waits for devices that are kept for what needs {before!r} and comes before it"
+        aside = self._set_aside(status, task, fitting)
+        free = [worker.name for worker in fitting if worker.name not in aside]
+        spared = "".join(f"; {worker} is set aside for it: {reason}" for worker, reason in aside.items())
         ahead = await self._ahead(task)
         return (
-            f"job {_name(status)} is queued {ahead}that need the same tags; {len(fitting)} worker(s) match "
-            f"({', '.join(worker.name for worker in fitting[:5])}) and have no free slot at the moment"
+            f"job {_name(status)} is queued {ahead}that need the same tags; {len(free)} worker(s) match "
+            f"({', '.join(free[:5])}) and have no free slot at the moment{spared}"
         )
+
+    def _set_aside(self, status: JobStatus, task: Task | None, fitting: list[Worker]) -> dict[str, str]:
+        """Return which of the *fitting* workers are set aside for a job, and why."""
+        batch = self._feed.batches.get(status.batch or 0)
+        function = task.function if task is not None else batch.info.function if batch is not None else b""
+        subject = (self._stages.project_of(task.stage) if task is not None else None) or function
+        names = {worker.name for worker in fitting}
+        spared = {name: self._conduct.spares(subject, name, names - {name}) for name in sorted(names)}
+        return {name: reason for name, reason in spared.items() if reason is not None}
 
     def _why_held(self, status: JobStatus, stage: Stage | None) -> str | None:
         """Return what holds the job back, if its project or its stage does not run."""

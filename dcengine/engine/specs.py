@@ -9,8 +9,9 @@ from .. import tags
 from ..codec import is_json
 from ..errors import InvalidOption
 from ..jobs import check_name, check_shapes
+from ..options import check
 from ..verbs import ItemsSubmission, Options, ProjectSpec, StageSpec
-from .submissions import check, check_size
+from .submissions import check_size
 
 KEY_LIMIT = 1000  #: characters of a key
 SECONDS_LIMIT = 1e9

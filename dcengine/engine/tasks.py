@@ -12,9 +12,11 @@ import msgspec
 
 from ..blobs import ROW_LIMIT
 from ..cluster import ClusterSettings, Slot, WorkerGone
-from ..codec import failure_from, pack, pack_failure, unpack, unpack_failure
+from ..codec import failure_from, keys_in, pack, pack_failure, unpack, unpack_failure
 from ..errors import BlobError, DcengineError, NoMatchingWorker, StaleLease
-from ..jobs import Bundle, Chunk, Stage, State, Task, Vote
+from ..jobs import Bundle, Chunk, How, Stage, State, Task, Vote
+from ..options import check
+from ..references import REFERRING
 from ..runner.units import Ending, Gives, Takes, Unit
 from ..store import now
 from ..store.handing import Consequences
@@ -23,12 +25,12 @@ from ..store.names import CALL, FUNCTIONS
 from ..store.submitting import Added, AddJob
 from ..verbs import Function, JobStatus, Submission
 from .aftermath import Aftermath
-from .dispatch import learned, to_the_end
-from .feeding import fits
-from .outcomes import Outcome, after_error, after_flag, after_run, after_vanishing, cancelled, failed, released
-from .questions import Running, Work, tasks_of
+from .dispatch import Decided, learned, to_the_end
+from .outcomes import Outcome, after_error, after_flag, after_run, after_vanishing, cancelled, failed
+from .running import Running, Work, tasks_of
 from .stages import Following
-from .submissions import check, check_size, check_value
+from .submissions import check_size, check_value
+from .values import left_on
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +61,12 @@ class Tasks(Aftermath):
 
     # ---- from the lease to the end ---------------------------------------------------------
 
-    async def run(self, task: Task, slot: Slot) -> None:
-        """Take one leased *task* through *slot* to its end."""
+    async def run(self, task: Task, slot: Slot, *, second: Running | None = None) -> None:
+        """Take one leased *task* through *slot* to its end; *second* is given where this is a second run of it."""
         try:
-            report = await self._call(task, slot)
+            report = await self._call(second or Running(task, slot))
+        except Decided:  # its other run is the one that counts
+            return
         except WorkerGone as gone:
             await self._move(task, self._unless_unwanted(task, after_vanishing(task, gone.worker)))
         except DcengineError as error:
@@ -73,19 +77,20 @@ class Tasks(Aftermath):
 
     async def run_together(self, bundle: Bundle, slot: Slot) -> None:
         """Take the leased tasks of *bundle*, all of them short, through *slot* to their ends."""
-        tasks = bundle.tasks
+        running = Running(bundle, slot)
         try:
-            report = await self._call(bundle, slot)
+            report = await self._call(running)
+        except Decided:
+            return
         except (WorkerGone, DcengineError) as error:
-            self._feed.pace(tasks[0].function).start_over()  # one by one, until it is known which of them it was
-            outcomes = [self._unless_unwanted(task, released(task, str(error))) for task in tasks]
-            await asyncio.gather(*map(self._move, tasks, outcomes))
+            self._feed.pace(bundle.tasks[0].function).start_over()  # one by one, until it is known which of them it was
+            await self._break_off(running.work, str(error))
         else:
             endings, values = map(Ending, report.endings), unpack(report.values)
-            each = report.seconds / len(tasks)
+            each = report.seconds / len(bundle.tasks)
             await asyncio.gather(*(
                 self._end(task, ending, value, slot, each)
-                for task, ending, value in zip(tasks, endings, values, strict=True)
+                for task, ending, value in zip(running.tasks, endings, values, strict=False)  # the others have some
             ))  # fmt: skip
 
     def _unless_unwanted(self, task: Task, outcome: Outcome) -> Outcome:
@@ -94,6 +99,8 @@ class Tasks(Aftermath):
 
     async def _end(self, task: Task, ending: Ending, value: bytes, slot: Slot, seconds: float) -> None:
         """Store what became of *task*, whose run has ended so."""
+        if ending is Ending.SUCCEEDED and task.how & How.REMOTE:
+            value = left_on(slot.worker.name, value)
         outcome = await self._outcome(task, ending, value, slot)
         await self._move(task, outcome, slot, units=self._units_of(task), seconds=seconds)
 
@@ -166,18 +173,24 @@ class Tasks(Aftermath):
         tasks = tasks_of(work)
         function, stage = await self._function(tasks[0].function), self._stages.get(tasks[0].stage)
         takes, gives = _travel(stage, self._stages.after(tasks[0].stage))
+        items = [await self._input_of(task, takes) for task in tasks]
+        keys = referred_to(function.code, items, takes)
+        along = await self._results_along(keys) if keys else {}
         return Unit(
             id=next(self._units), function=function.digest, name=function.name, code=function.code,
-            items=pack([await self._input_of(task, takes) for task in tasks]), count=len(tasks),
-            timeout=tasks[0].timeout, takes=takes, gives=gives,
+            items=pack(items), count=len(tasks), values=[key for key in keys if key not in along], along=along,
+            stays=bool(tasks[0].how & How.REMOTE),
+            timeout=tasks[0].timeout, grace=self._settings.grace, takes=takes, gives=gives,
+            output_limit=self._settings.output_limit,
+            is_shared=bool(tasks[0].how & How.SHARED),
         )  # fmt: skip
 
     async def _input_of(self, task: Task, takes: Takes) -> bytes:
         """Return what the function of *task* is called with, packed: for a gather the outputs of all parts."""
         if takes != "parts":
-            return await self._values.get(task.input)
+            return await self._values.sent(task.input)
         outputs = await self._store.reads.part_outputs(task.id)
-        frame = pack([await self._values.get(output) for output in outputs])
+        frame = pack([await self._values.sent(output) for output in outputs])
         check_size(f"the outputs of the {len(outputs)} parts of job {task.job} together", len(frame))
         return frame
 
@@ -207,23 +220,24 @@ class Tasks(Aftermath):
         size = len(submission.input) + len(submission.function.code)
         check_size("the function with its arguments", size)
         check_value("the arguments", submission.input)
+        takes = await self._jobs_taken(submission)
         self._remember(submission.function)
         if len(submission.input) > ROW_LIMIT:
             submission = msgspec.structs.replace(submission, input=await self._values.keep(submission.input))
         at = now()
-        stored: asyncio.Future[Added] = self._store.submit(AddJob(FUNCTIONS, CALL, submission, at), size)
-        is_offered = options.not_before is None and self._offer(CALL, submission)
+        stored: asyncio.Future[Added] = self._store.submit(AddJob(FUNCTIONS, CALL, submission, at, takes), size)
+        is_offered = options.not_before is None and not takes and self._offer(CALL, submission)
         added = await learned(stored, lambda added: self._added(submission, added, at, is_offered=is_offered))
-        if not added.is_new:
+        if not added.is_new or (takes and self._ends.get(added.id)):  # what it takes may have failed before
             return await self.job(added.id)
         status = JobStatus(
             id=added.id, project="functions", number=added.number, name=submission.function.name, state="open",
-            task_state="waiting" if added.is_waiting else "queued", tags=options.tags, priority=options.priority,
-            created=at / 1e6,
+            task_state=added.state.name.lower(), tags=options.tags, priority=options.priority, created=at / 1e6,
         )  # fmt: skip
         missing = await self._missing(options.tags)
         if missing is None:
-            return status
+            others = await self._other_versions(options.tags, submission.packages) if submission.packages else []
+            return msgspec.structs.replace(status, other_versions=others) if others else status
         if options.on_no_match == "fail":
             return await self._fail_unmatched(added.id, NoMatchingWorker(options.tags, missing))
         return msgspec.structs.replace(status, warning=missing)
@@ -235,10 +249,13 @@ class Tasks(Aftermath):
         options = submission.options
         self._submitters[submission.submitter] = added.submitter
         self._open.add(added.id)
-        if added.is_waiting:
+        if added.consequences is not None:
+            self._take_note(added.consequences)
+        if added.state is State.WAITING:
             self._own(self._wake_after((options.not_before or 0.0) - at / 1e6))
-        elif not is_offered:
-            self._feed.tasks(CALL, added.need, options.tags, added.submitter).add(options.priority)
+        elif added.state is State.QUEUED and not is_offered:
+            source = self._feed.tasks(CALL, added.need, options.tags, added.submitter)
+            source.add(options.priority, function=submission.function.digest)
             self._hungry.set()
 
     def _offer(self, stage: int, submission: Submission) -> bool:
@@ -251,27 +268,16 @@ class Tasks(Aftermath):
         source = None if submitter is None else self._feed.known(stage, submission.options.tags, submitter)
         if source is None:
             return False
-        source.add(submission.options.priority)
+        source.add(submission.options.priority, function=submission.function.digest)
         if not self._is_closing and any(not self._held[slot] for slot in self._cluster.slots):
             self._feed_once()
         else:
             self._hungry.set()
         return True
 
-    async def _missing(self, expression: str) -> str | None:
-        """Return what the nearest worker lacks if none matches, once the first had time to join."""
-        if not expression:
-            return None
-
-        def somebody_fits() -> bool:
-            return any(fits(expression, worker) for worker in self._cluster.workers.values())
-
-        await self._joined(somebody_fits)
-        return None if somebody_fits() else self._nearest(expression)
-
     async def _fail_unmatched(self, job: int, error: NoMatchingWorker) -> JobStatus:
         task = await self._store.reads.task(job)
-        if task is not None and task.state is State.QUEUED:
+        if task is not None and task.state in (State.QUEUED, State.BLOCKED):
             await self._move(task, failed(task, failure_from(error)))
         return await self.job(job)
 
@@ -287,7 +293,8 @@ class Tasks(Aftermath):
                 await self._cancel_item(id)
             elif task.state is State.LEASED and not task.token:  # who leased it over HTTP hears it with the next word
                 self._unwanted.add(id)
-                self._cancel_running(lambda running: any(task.job == id for task in running.tasks))
+                for running in self._runs_of(id):
+                    self._own(self._stop_call(running, id, self._cluster.cancel))
             elif not task.state.is_final:  # else it has ended since its job was looked at
                 await self._move(task, cancelled(task))  # refused if it was leased just now: looked at again
             status = await self.job(id)
@@ -297,25 +304,26 @@ class Tasks(Aftermath):
 
     async def interrupt(self, id: int) -> JobStatus:
         """Raise KeyboardInterrupt in the code of job *id*, which may catch it; cancel a job whose code does not run."""
-        running = self._run_of(id)
-        if running is None:
+        runs = self._runs_of(id)
+        self._interrupted.update([id] if runs else [])
+        for running in runs:
+            await self._stop_call(running, id, self._cluster.interrupt)
+        if not any(running.has(id) for running in runs):
+            self._interrupted.discard(id)
             return await self.cancel(id)
-        self._interrupted.add(id)
-        await self._cluster.interrupt(running.unit, running.slot)
         return await self.job(id)
 
     async def kill(self, id: int) -> JobStatus:
         """Cancel job *id*; if its code runs, end the process at once."""
-        running = self._run_of(id)
-        if running is not None:
-            self._unwanted.add(id)
-            await self._cluster.kill(running.unit, running.slot)
+        runs = self._runs_of(id)
+        self._unwanted.update([id] if runs else [])
+        for running in runs:
+            await self._stop_call(running, id, self._cluster.kill)
         return await self.cancel(id)
 
-    def _run_of(self, job: int) -> Running | None:
-        """Return the run of a single *job*; items of a batch, and tasks in a bundle, have none of their own."""
-        runs = (run for run in self._running.values() if isinstance(run.work, Task) and run.work.job == job)
-        return next(runs, None)
+    def _runs_of(self, job: int) -> list[Running]:
+        """Return the runs of *job*, two if it is run a second time; none for an item of a batch without its own row."""
+        return [run for run in self._running.values() if any(task.job == job for task in run.tasks)]
 
     def _is_unwanted(self, work: Work) -> bool:
         if isinstance(work, Chunk):
@@ -325,6 +333,16 @@ class Tasks(Aftermath):
     def _is_cancelling(self, job: int) -> bool:
         batch = self._feed.batch_of(job)
         return job in self._unwanted or (batch is not None and job - batch.info.first_job in batch.unwanted)
+
+
+def referred_to(code: bytes, items: list[bytes], takes: Takes = "call") -> list[bytes]:
+    """Return the keys of all that calls with these *items* refer to, each once."""
+    values = items if takes != "parts" else [part for item in items for part in unpack(item)]
+    found = dict.fromkeys(keys_in(code))
+    for value in values:
+        if value[:1] == REFERRING:
+            found.update(dict.fromkeys(keys_in(value)))
+    return list(found)
 
 
 def _travel(stage: Stage | None, following: Following) -> tuple[Takes, Gives]:

@@ -15,14 +15,19 @@ from ..verbs import Progress
 
 logger = logging.getLogger(__name__)
 
-OUTPUT_LIMIT = 256 << 20  #: bytes of one job's lines that are kept, over all its runs
+SHOWN_LIMIT = 256 << 20  #: bytes of one job's lines that are kept at least, with what it shows
+RUNS_KEPT = 16  #: times what is kept of one call is what is kept of a job, over all its runs
 
 
 class Transcripts:
-    """Keeps what each job says, and the last of its progress; *on_stored* is called with a job that said more."""
+    """Keeps what each job says, and the last of its progress; *on_stored* is called with a job that said more.
 
-    def __init__(self, store: Store, on_stored: Callable[[int], None]) -> None:
+    *limit* is how many bytes of what one call prints are kept.
+    """
+
+    def __init__(self, store: Store, on_stored: Callable[[int], None], *, limit: int) -> None:
         self._store, self._on_stored = store, on_stored
+        self._limit = max(RUNS_KEPT * limit, SHOWN_LIMIT)
         self._progress: dict[int, Progress] = {}
         self._unsaved: set[int] = set()
         self._sizes: dict[int, int] = {}
@@ -35,11 +40,11 @@ class Transcripts:
             self._unsaved.add(job)
             return
         size = self._sizes.get(job, 0)
-        if size > OUTPUT_LIMIT:
+        if size > self._limit:
             return
         self._sizes[job] = size + len(data)
-        if size + len(data) > OUTPUT_LIMIT:
-            kind, data = "note", f"what it says above {OUTPUT_LIMIT >> 20} MiB is not kept".encode()
+        if size + len(data) > self._limit:
+            kind, data = "note", f"what it says above {self._limit:,} bytes is not kept".encode()
         # Larger than any number before it, also of an earlier run and an earlier engine.
         self._last_number = max(self._last_number + 1, now())
         line = AddOutput([(job, self._last_number, kind, data.decode("utf-8", "replace"))])

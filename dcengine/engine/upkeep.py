@@ -15,8 +15,9 @@ from ..store.copying import Copy, ForgetBlobs, vacuum
 from ..store.deleting import MarkDeleted, MarkedDeleted, Removal
 from ..store.expiring import Expired, ExpireValues
 from ..store.standings import RollHours
+from ..store.values import ExpirePut
 from ..verbs import BackupDone, Deletion, VacuumDone
-from .leases import Leases
+from .put_values import PutValues
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ IDLE_SECONDS = 3600.0  #: a value outside the file that nothing refers to is kep
 FORGET_LIMIT = 500  #: such values forgotten in one transaction
 
 
-class Upkeep(Leases):
+class Upkeep(PutValues):
     """Keeps the file in order."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
@@ -101,6 +102,8 @@ class Upkeep(Leases):
                 self._ends.clear()
             if not is_all:
                 await asyncio.sleep(SLICE_PAUSE_SECONDS)
+        if gone := await self._store.apply(ExpirePut(at)):
+            await self._forget_values(gone)
 
     # ---- deleted projects ------------------------------------------------------------------
 
@@ -111,6 +114,7 @@ class Upkeep(Leases):
         self._forget_leases_of(marked.stages)
         self._cancel_running(lambda running: any(task.stage in marked.stages for task in running.tasks))
         self._ends.clear()  # which of them are of this project, nobody knows
+        self._take_note(marked.consequences)
         self._bus.publish_all()
         self._own(self._remove(marked.project))
         logger.info(

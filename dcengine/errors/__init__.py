@@ -4,6 +4,7 @@ DcengineError
 ├── what the caller handed in
 │   ├── InvalidTags            a tag expression that does not parse
 │   ├── InvalidOption          an option or setting with an impossible value
+│   ├── DevicesShared          a part of a worker's devices, for a call without a process of its own
 │   ├── NotPicklable           an argument, function or result that cannot travel
 │   ├── NotJson                a value that outside workers cannot be given
 │   ├── NotIterable            what an expand returned has no items
@@ -27,8 +28,10 @@ DcengineError
 │   ├── NoMatchingWorker       nobody has its tags, and it was not to wait
 │   ├── MissingPackage         the worker lacks a module that the function imports
 │   ├── PartFailed             a gather waited for a part that failed
+│   ├── DependencyFailed       a job did not succeed whose result was an argument
 │   └── InputRejected          voters flagged its input, and it cannot be sent back (any more)
 ├── ResultNotReady             the caller's own waiting time is over
+├── ExecutorShut               a call for an executor after its shutdown
 ├── ResultExpired              it was kept for a set time, which is over
 ├── ProjectPaused              waiting would take for ever: nothing of it is handed out
 ├── ProjectBlocked             the same: a gather waits until failed parts are run again
@@ -53,11 +56,14 @@ DcengineError
 │   └── StoreBroken            a write failed in a way that forbids going on
 ├── BlobError: a value outside the file
 │   ├── BlobMissing            it is not where it was put
+│   ├── ValueGone              one that was put for calls to refer to is there no more
 │   ├── BlobCorrupt            it is not what was put there
 │   └── BlobPlaceFailed        no permission, no such bucket, no way there
 └── ClusterError: the workers
     ├── SchedulerUnreachable   no Dask scheduler answers there
     ├── ClusterFailed          scheduler or workers did not start
+    ├── DevicesHidden          a worker does not see all the devices that its tags promise
+    ├── WorkerFull             no room on a worker for what a call refers to
     └── WorkerUnfit            a Dask worker without dcengine, or with another version
 
 InvalidInput stands beside the tree: it is nothing that went wrong with us, but what a function says of its input.
@@ -72,6 +78,7 @@ from typing import Any
 
 from .base import DcengineError
 from .ends import (
+    DependencyFailed,
     InputRejected,
     InvalidInput,
     JobCancelled,
@@ -82,6 +89,7 @@ from .ends import (
     ProjectPaused,
     RemoteError,
     ResultExpired,
+    ResultLost,
     ResultNotReady,
     TaskCrashed,
     TaskError,
@@ -105,8 +113,10 @@ from .file import (
     StaleLease,
     StoreBroken,
     StoreError,
+    ValueGone,
 )
 from .given import (
+    DevicesShared,
     ImportChanged,
     InvalidOption,
     InvalidPattern,
@@ -124,8 +134,17 @@ from .given import (
     StageRetired,
     TooManyParts,
 )
-from .running import AccessDenied, EngineBusy, EngineClosed, EngineError, EngineUnreachable, InsecureAddress, PortInUse
-from .workers import ClusterError, ClusterFailed, SchedulerUnreachable, WorkerUnfit
+from .running import (
+    AccessDenied,
+    EngineBusy,
+    EngineClosed,
+    EngineError,
+    EngineUnreachable,
+    ExecutorShut,
+    InsecureAddress,
+    PortInUse,
+)
+from .workers import ClusterError, ClusterFailed, DevicesHidden, SchedulerUnreachable, WorkerFull, WorkerUnfit
 
 __all__ = [
     "AccessDenied",
@@ -142,11 +161,15 @@ __all__ = [
     "DatabaseOwned",
     "DatabaseTooNew",
     "DcengineError",
+    "DependencyFailed",
+    "DevicesHidden",
+    "DevicesShared",
     "DiskFull",
     "EngineBusy",
     "EngineClosed",
     "EngineError",
     "EngineUnreachable",
+    "ExecutorShut",
     "ImportChanged",
     "InputRejected",
     "InsecureAddress",
@@ -175,6 +198,7 @@ __all__ = [
     "ProjectPaused",
     "RemoteError",
     "ResultExpired",
+    "ResultLost",
     "ResultNotReady",
     "SchedulerUnreachable",
     "StageRetired",
@@ -185,6 +209,8 @@ __all__ = [
     "TaskError",
     "TaskTimeout",
     "TooManyParts",
+    "ValueGone",
+    "WorkerFull",
     "WorkerUnfit",
     "WorkerVanished",
 ]

@@ -10,14 +10,14 @@ class TaskError(DcengineError):
 
 
 class RemoteError(TaskError):
-    """The function raised an exception that could not be rebuilt in this process."""
+    """The function raised an exception that could not be brought here: its class is not known, or it is huge."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(kind, message)
         self.kind, self.message = kind, message
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.message} (raised on the worker; its class could not be rebuilt here)"
+        return f"{self.kind}: {self.message} (raised on the worker; the exception itself could not be brought here)"
 
 
 class TaskTimeout(TaskError, TimeoutError):
@@ -60,12 +60,12 @@ class WorkerVanished(TaskError):
 class JobCancelled(TaskError):
     """The job was cancelled."""
 
-    def __init__(self, job: int) -> None:
-        super().__init__(job)
-        self.job = job
+    def __init__(self, job: int, how: str = "") -> None:
+        super().__init__(job, how)
+        self.job, self.how = job, how
 
     def __str__(self) -> str:
-        return f"job {self.job} was cancelled"
+        return f"job {self.job} was cancelled" + (f": {self.how}" if self.how else "")
 
 
 class NoMatchingWorker(TaskError):
@@ -110,6 +110,23 @@ class PartFailed(TaskError):
         )
 
 
+class DependencyFailed(TaskError):
+    """A job whose result was to be an argument did not succeed, so the call was not made."""
+
+    def __init__(self, job: int, argument: int, cause: int, name: str, reason: str, batch: int | None) -> None:
+        super().__init__(job, argument, cause, name, reason, batch)
+        self.job, self.argument = job, argument
+        self.cause, self.name, self.reason, self.batch = cause, name, reason, batch
+
+    def __str__(self) -> str:
+        named = f"job {self.cause} ({self.name})" if self.name else f"job {self.cause}"
+        by_way_of = "" if self.cause == self.argument else f"job {self.argument} was not run either: "
+        way_out = f"retry job {self.job} to run what is missing again"
+        if self.batch is not None:
+            way_out = f"retry_failed() of batch {self.batch} runs it again, and what is missing after it"
+        return f"argument of job {self.job}: {by_way_of}{named} {self.reason}; {way_out}"
+
+
 class InputRejected(TaskError):
     """Voters flagged the input of a task, and its job cannot be sent back (any more)."""
 
@@ -130,6 +147,20 @@ class ResultNotReady(DcengineError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.what} has no result after {self.seconds:g} s; it goes on, ask again or see why()"
+
+
+class ResultLost(DcengineError):
+    """A result that was to stay on its worker is there no more."""
+
+    def __init__(self, worker: str, what: str) -> None:
+        super().__init__(worker, what)
+        self.worker, self.what = worker, what
+
+    def __str__(self) -> str:
+        return (
+            f'the result was left on worker {self.worker} (keep="remote"), which {self.what}; submit the call again, '
+            "without that option for a result that outlives its worker"
+        )
 
 
 class ResultExpired(DcengineError):

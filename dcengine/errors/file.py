@@ -175,6 +175,20 @@ class BlobMissing(BlobError, LookupError):
         )
 
 
+class ValueGone(BlobError, LookupError):
+    """A value that was put for calls to refer to is there no more."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest
+
+    def __str__(self) -> str:
+        return (
+            f"the value {self.digest[:12]} that the call refers to is gone: it was deleted, or kept for a set time, "
+            "which is over; put it again with dcengine.put(value) and submit the call anew"
+        )
+
+
 class BlobCorrupt(BlobError):
     """A value is not what was put there."""
 

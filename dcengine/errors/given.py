@@ -30,6 +30,21 @@ class InvalidOption(DcengineError, ValueError):
         return f"{self.option} cannot be {self.value}; expected {self.expected}"
 
 
+class DevicesShared(DcengineError, ValueError):
+    """A call asks for a part of a worker's devices, but has no process of its own in which it would see no others."""
+
+    def __init__(self, function: str, kind: str, count: int, worker: str, present: int) -> None:
+        super().__init__(function, kind, count, worker, present)
+        self.function, self.kind, self.count, self.worker, self.present = function, kind, count, worker, present
+
+    def __str__(self) -> str:
+        return (
+            f"{self.function} asks for {self.count} {self.kind} of the {self.present} of worker {self.worker}, but "
+            f"runs in that worker's own process (isolate=False, processes=False), where it would see {self.present}; "
+            f"let it have a process, or ask for all {self.present}"
+        )
+
+
 class NotPicklable(DcengineError, TypeError):
     """A value cannot travel to a worker or back."""
 
@@ -38,10 +53,10 @@ class NotPicklable(DcengineError, TypeError):
         self.what, self.kind, self.reason = what, kind, reason
 
     def __str__(self) -> str:
-        return (
-            f"{self.what} (of type {self.kind}) cannot be pickled, so it cannot travel: {self.reason}. "
-            "Create it inside the function, or pass the data it is made from"
-        )
+        way_out = "Create it inside the function, or pass the data it is made from"
+        if self.kind in ("generator", "async_generator"):
+            way_out = "Make a list of what it yields"
+        return f"{self.what} (of type {self.kind}) cannot be pickled, so it cannot travel: {self.reason}. {way_out}"
 
 
 class NotJson(DcengineError, TypeError):

@@ -31,6 +31,16 @@ class EngineClosed(EngineError):
         return f"no engine runs for {self.db} here: it was closed, or not started yet; jobs are kept, start it to go on"
 
 
+class ExecutorShut(DcengineError, RuntimeError):
+    """An executor was given a call after its shutdown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __str__(self) -> str:
+        return "this executor takes no more calls: it was shut down, or its `with` block has ended; make another one"
+
+
 class EngineBusy(EngineError):
     """The engine's inbox is full."""
 

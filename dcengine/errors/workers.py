@@ -31,6 +31,34 @@ class ClusterFailed(ClusterError):
         return f"{self.what} did not start: {self.reason}; `dcengine doctor` checks the installation"
 
 
+class WorkerFull(ClusterError):
+    """A worker has no room for the values that a call refers to."""
+
+    def __init__(self, worker: str, problem: str) -> None:
+        super().__init__(worker, problem)
+        self.worker, self.problem = worker, problem
+
+    def __str__(self) -> str:
+        return (
+            f"worker {self.worker} has no room for the values that the call refers to: {self.problem}; free some space "
+            "there, or raise the setting worker_values"
+        )
+
+
+class DevicesHidden(ClusterError):
+    """A worker's tags promise more devices than its environment shows."""
+
+    def __init__(self, kind: str, place: int, variable: str, shown: str) -> None:
+        super().__init__(kind, place, variable, shown)
+        self.kind, self.place, self.variable, self.shown = kind, place, variable, shown
+
+    def __str__(self) -> str:
+        return (
+            f"the worker was to lend its {self.kind} number {self.place}, counted from 0, but was itself started with "
+            f"{self.variable}={self.shown!r}; correct that, or its tag {self.kind}.count"
+        )
+
+
 class WorkerUnfit(ClusterError):
     """A Dask worker cannot run our tasks."""
 

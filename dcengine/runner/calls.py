@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from .. import buffered, codec, references
 from ..codec import Failure, failure_from, flag_from, loads, pack_failure, unpack
 from ..errors import DcengineError, InvalidInput, MissingPackage, TaskTimeout
-from . import exchange
+from ..modules import Accompanied
+from . import exchange, values
 from .live import LiveChannel
 from .units import Ending, Unit
 
 FUNCTIONS_KEPT = 64  #: loaded functions that one slot remembers
-OUR_FILES = frozenset({__file__, exchange.__file__})  #: whose frames around a call tell the user nothing
+OUR_FILES = frozenset(
+    module.__file__ for module in (sys.modules[__name__], exchange, values, codec, buffered, references)
+)  #: whose frames around a call tell the user nothing
 
 
 class Gate:
@@ -27,14 +33,21 @@ class Gate:
     This one only looks at the clock: threads cannot be interrupted. The child has one that can.
     """
 
-    how_timed_out = "only noticed at its end, because it ran in a thread (processes=False)"
+    how_timed_out = "only noticed at its end, because it ran in a thread"
     is_forked = False  #: this process is a copy that user code made
 
     def __init__(self) -> None:
         self.is_asked = False  #: the unit is to stop
         self.is_late = False  #: the current call ran longer than its time-out
+        self.is_cut = False  #: no further call of the unit is to begin
+        self.item = 0  #: index of the call that runs, or is about to
         self._began = 0.0
         self._timeout: float | None = None
+
+    def may_begin(self, item: int) -> bool:
+        """Tell whether call *item* is to be begun; called before each call."""
+        self.item = item  # before the look: who cuts looks here after it
+        return not self.is_cut
 
     def open(self, timeout: float | None) -> None:
         """Let user code begin; called before each call."""
@@ -59,14 +72,19 @@ class Functions:
         """Return the function if it is loaded."""
         function = self._loaded.get(digest)
         if function is not None:
-            self._loaded.move_to_end(digest)
+            with suppress(KeyError):  # another thread has just dropped it
+                self._loaded.move_to_end(digest)
         return function
 
     def load(self, digest: bytes, code: bytes) -> Callable[..., Any]:
         """Return the function in *code*, ready to be called; this runs user code."""
-        function = loads(code)
+        loaded = loads(code)
+        is_accompanied = isinstance(loaded, Accompanied)
+        function, needs = (loaded.function, loaded.needs) if is_accompanied else (loaded, None)
         ready: Callable[..., Any] = _blocking(function) if _is_coroutine_function(function) else function
-        self._loaded[digest] = ready
+        if needs is not None:
+            ready = _after(needs, ready)
+        ready = self._loaded.setdefault(digest, ready)  # another thread may have been quicker
         if len(self._loaded) > FUNCTIONS_KEPT:
             self._loaded.popitem(last=False)
         return ready
@@ -95,9 +113,14 @@ class Calls:
 
     def run(self) -> None:
         """Run the calls until the last one, or until somebody asks to stop."""
+        with values.loaded.of(self._unit):
+            self._run_all()
+
+    def _run_all(self) -> None:
         gate, channel, keep = self._gate, self._channel, self._keep
+        succeeded, failures = Ending.SUCCEEDED, 0  # in a row
         for item, packed in enumerate(unpack(self._unit.items)):
-            if gate.is_asked:
+            if gate.is_asked or not gate.may_begin(item):
                 return
             channel.item = item
             ending, value = self._run_one(packed)
@@ -105,6 +128,12 @@ class Calls:
                 return
             channel.end_item()
             keep(ending, value)
+            if ending is succeeded:
+                failures = 0
+            else:
+                failures += 1
+                if failures == self._unit.patience:
+                    return
 
     def _run_one(self, packed: bytes) -> tuple[Ending, bytes]:
         if self._load_failure is not None:
@@ -176,6 +205,16 @@ def _our_frames(error: BaseException) -> int:
 
 def _is_coroutine_function(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _after(needs: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *function* as one that has its modules at hand."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        needs()
+        return function(*args, **kwargs)
+
+    return run
 
 
 def _blocking(function: Callable[..., Any]) -> Callable[..., Any]:

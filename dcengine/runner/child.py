@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -22,8 +23,11 @@ import msgspec
 
 from .. import codec
 from . import capture, live
+from .bindings import environment
 from .calls import Calls, Functions, Gate
+from .descriptors import Descriptors
 from .journal import Journal
+from .surroundings import Surroundings
 from .units import Ending, Live, Unit, UnitReport
 from .wire import Kind, frame, read_frame
 
@@ -59,6 +63,7 @@ class SignalGate(Gate):
         self._waiting: KeyboardInterrupt | None = None
         self._signals_met = 0
         self._main_thread = threading.get_ident()
+        self.may_begin = journal.may_begin  # type: ignore[method-assign]  # called for each item: nothing in between
 
     def begin_unit(self) -> None:
         """Be ready for a unit, whatever the one before did to the signals."""
@@ -131,21 +136,23 @@ class SignalGate(Gate):
 class Child:
     """One slot's child, on this side of the process border."""
 
-    def __init__(self, connection: socket.socket, journal: Journal, worker: str) -> None:
+    def __init__(self, connection: socket.socket, journal: Journal, pipes: Sequence[int], worker: str) -> None:
         self._connection, self._journal, self._worker = connection, journal, worker
         self._frames = io.BufferedReader(connection.makefile("rb", buffering=0), 64 * 1024)
         self._functions = Functions()
         self._decoder = msgspec.msgpack.Decoder(Unit)
         self._encode = msgspec.msgpack.Encoder().encode
         self._gate = SignalGate(journal)
-        self._channel = live.LiveChannel(
-            self._emit, shield=self._gate, noted=journal.append_text, sent=journal.forget_text
-        )
+        self._channel = live.LiveChannel(self._emit, shield=self._gate, journal=journal)
+        self._channel.aside = self._descriptors = Descriptors(pipes, self._channel, journal)
         self._endings = bytearray()
         self._values: list[bytes] = []
         self._reported = 0
         self._sending = threading.Lock()
+        self._surroundings = Surroundings()
+        self._shown: dict[str, str] = {}
         capture.capture()
+        capture.speak_by_lines()
         self._streams = sys.stdout, sys.stderr
         live.use_in_this_process(self._channel)
         os.register_at_fork(after_in_child=self._become_a_copy)
@@ -162,11 +169,13 @@ class Child:
 
     def _run(self, unit: Unit) -> None:
         sys.stdout, sys.stderr = self._streams  # whatever the unit before has left there
+        self._surroundings.restore()
         self._reported = 0
         self._journal.restart(0)
         self._journal.forget_text(0)
         self._gate.begin_unit()
-        self._channel.begin(unit.id)
+        self._show(unit.devices)
+        self._channel.begin(unit.id, unit.output_limit)
         started = time.perf_counter()
         calls = Calls(
             unit,
@@ -182,6 +191,12 @@ class Child:
             _end_copy()
         seconds = time.perf_counter() - started
         self._send_report(Kind.REPORT, seconds=seconds, lines=self._channel.end())
+
+    def _show(self, devices: Mapping[str, Sequence[int]]) -> None:
+        """Let user code see *devices* and no others; a child has the same ones for all its life."""
+        if devices:
+            self._shown = self._shown or environment(devices, os.environ)
+            os.environ.update(self._shown)  # again: the unit before may have set them otherwise
 
     def _keep(self, ending: Ending, value: bytes) -> None:
         fits = self._journal.append(ending, value)
@@ -226,11 +241,12 @@ class Child:
         self._gate.is_forked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         live.use_nowhere()
+        self._descriptors.leave()
         os.close(self._connection.detach())
 
 
-def main(connection: int, memory: int, worker: str, *, server: int) -> NoReturn:
-    """Be the child of the slot at the other end of *connection*; the process was just forked by *server*."""
+def main(connection: int, memory: int, pipes: Sequence[int], worker: str, *, server: int) -> NoReturn:
+    """Be the child of the slot at the other end of *connection* and *pipes*, in a process just forked by *server*."""
     os.setsid()  # so that all that user code starts can be ended with this process
     _die_with(server)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -240,7 +256,7 @@ def main(connection: int, memory: int, worker: str, *, server: int) -> NoReturn:
     journal = Journal(memory)
     faulthandler.enable(journal.crash_file(), all_threads=False)
     os.close(memory)
-    Child(socket.socket(fileno=connection), journal, worker).serve()
+    Child(socket.socket(fileno=connection), journal, pipes, worker).serve()
     os._exit(0)
 
 

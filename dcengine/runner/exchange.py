@@ -8,10 +8,13 @@ from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from ..codec import dumps, loads, pack, pack_json, unpack
+from ..buffered import Piece
+from ..codec import dumps, loads, pack, pack_json, pieces_of, unpack
 from ..errors import NothingExpanded, NotIterable, TooManyParts
 from .units import Takes, Unit
+from .values import spool
 
+SPOOLED_FROM = 1 << 20  #: bytes of a result above which it is left in a file
 PARTS_LIMIT = 1_000_000  #: items for which one expand may open jobs
 # They can be iterated, but whoever returns one as a list of jobs forgot something.
 NO_LISTS = (str, bytes, bytearray, memoryview, Mapping)
@@ -46,7 +49,17 @@ def giver(unit: Unit) -> Callable[[Any], bytes]:
     pack_one = pack_json if unit.gives in ("json", "json parts") else dumps
     if unit.gives in ("parts", "json parts"):
         return partial(_pack_parts, function=unit.name, pack_one=pack_one)
+    if unit.gives == "value" and unit.spool:
+        return partial(_pack_or_spool, unit=unit)
     return partial(pack_one, what=f"the result of {unit.name}")
+
+
+def _pack_or_spool(result: Any, *, unit: Unit) -> bytes:
+    """Return *result* packed, or what stands for it if it is large and lies in a file now."""
+    pieces: list[Piece] = pieces_of(result, what=f"the result of {unit.name}")
+    if sum(map(len, pieces)) <= SPOOLED_FROM and not unit.stays:
+        return b"".join(pieces)
+    return spool(pieces, unit.spool, stays=unit.stays).packed
 
 
 def _pack_parts(result: Any, *, function: str, pack_one: Callable[..., bytes]) -> bytes:

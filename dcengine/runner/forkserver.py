@@ -14,13 +14,17 @@ import select
 import signal
 import socket
 import sys
+import time
 import warnings
+from collections.abc import Sequence
 from typing import NoReturn
 
 from . import child
-from .wire import NOTE, Note
+from .orphans import adopt_orphans, children, ended_children
+from .wire import FORK_DESCRIPTORS, NOTE, Note
 
 ORPHAN_CHECK = 1.0  #: seconds between looks at who our parent is
+END_SECONDS = 1.0  #: after which whatever is left is left
 
 
 class ForkServer:
@@ -37,7 +41,8 @@ class ForkServer:
         signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
 
     def serve(self) -> None:
-        """Follow the worker's notes until it is gone, then end all children."""
+        """Follow the worker's notes until it is gone, then end all children, and what they have left behind."""
+        adopt_orphans()
         while True:
             readable, _, _ = select.select([self._control, self._wakeup], [], [], ORPHAN_CHECK)
             if self._wakeup in readable:
@@ -46,11 +51,23 @@ class ForkServer:
             # A process that the worker forked may hold the other end open after the worker died.
             if os.getppid() != self._parent or (self._control in readable and not self._follow_note()):
                 break
+        self._end()
+
+    def _end(self) -> None:
         for process in self._children.values():
             end_process(process)
+        begun = time.monotonic()
+        while (left := children()) and time.monotonic() - begun < END_SECONDS:
+            for process in left:
+                end_process(process)
+            time.sleep(0.005)
+            ended_children()
 
     def _follow_note(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self._control, NOTE.size, 2)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, NOTE.size, FORK_DESCRIPTORS)
+        except ConnectionResetError:  # the worker died before it had heard all we said
+            return False
         if len(data) < NOTE.size:
             return False
         what, number, argument = NOTE.unpack(data)
@@ -60,27 +77,27 @@ class ForkServer:
             self._signal(self._children[number], argument)
         return True
 
-    def _fork(self, number: int, connection: int, memory: int) -> None:
+    def _fork(self, number: int, connection: int, memory: int, *pipes: int) -> None:
         try:
             process = os.fork()
         except OSError as error:
             self._tell(Note.REFUSED, number, error.errno or errno.EAGAIN)
             process = -1
         if process == 0:
-            self._become_child(connection, memory)
-        os.close(connection)
-        os.close(memory)
+            self._become_child(connection, memory, pipes)
+        for descriptor in (connection, memory, *pipes):
+            os.close(descriptor)
         if process > 0:
             self._children[number] = process
             self._tell(Note.FORKED, number, process)
 
-    def _become_child(self, connection: int, memory: int) -> NoReturn:
+    def _become_child(self, connection: int, memory: int, pipes: Sequence[int]) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for end in (self._control, self._wakeup, self._wakeup_end):
                 end.close()
-            child.main(connection, memory, self._worker, server=self._process)
+            child.main(connection, memory, pipes, self._worker, server=self._process)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -93,12 +110,12 @@ class ForkServer:
             signal_group(process, number)
 
     def _reap(self) -> None:
-        for number, process in list(self._children.items()):
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if ended:
-                del self._children[number]
+        numbers = {process: number for number, process in self._children.items()}
+        for process, status in ended_children():
+            if process in numbers:  # else a process that one of them had left behind
+                del self._children[numbers[process]]
                 end_group(process)
-                self._tell(Note.ENDED, number, status)
+                self._tell(Note.ENDED, numbers[process], status)
 
     def _tell(self, what: Note, number: int, argument: int) -> None:
         try:

@@ -10,31 +10,47 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from ..errors import PayloadTooLarge
 from ..verbs import Progress
+from .journal import Journal
+from .tail import Tail, left_out_line
 from .units import Live
 
 INTERVAL = 0.05  #: seconds that text may wait for more text
 LIMIT = 64 * 1024  #: bytes of text that are sent at once
 PROGRESS_INTERVAL = 0.1  #: seconds between two progress messages of one call
-TEXT_LIMIT = 16 << 20  #: bytes of text that one call may print; what comes after is left out
+OUTPUT_LIMIT = 16 << 20  #: bytes of text of one call that are kept, unless its unit says otherwise
 SHOW_LIMIT = 32 << 20  #: bytes of one rich message
 STREAMS = ("stdout", "stderr")
 RICH = ("display", "update", "clear", "result", "error")  #: kinds of messages that are not text
 KINDS = (*STREAMS, *RICH)
-LEFT_OUT = f"\n... what was printed after the first {TEXT_LIMIT >> 20} MiB is left out ...\n".encode()
+
+
+class Aside(Protocol):
+    """What else is written while a call runs, past Python's streams."""
+
+    def catch_up(self) -> None:
+        """Say what was written before this moment."""
+        ...
+
+    def finish(self) -> None:
+        """Say all that the call has written; called at its end."""
+        ...
 
 
 class LiveChannel:
     """The way of text and progress from user code to the slot.
 
+    The first half of a call's text goes out as it comes. Of what it says beyond that the newest is
+    kept, and goes out at the end of the call.
+
     User threads may write too, so every public method takes the lock. *shield* keeps signals
-    from becoming exceptions in the middle of a message. *noted* learns of each piece of text at
-    once, and *sent* how many messages are out, for whoever has to explain a crash.
+    from becoming exceptions in the middle of a message. *journal* learns of each piece of text at
+    once, and how many messages are out, for whoever has to explain a crash.
     """
 
     def __init__(
@@ -42,12 +58,12 @@ class LiveChannel:
         emit: Callable[[Live], None],
         *,
         shield: AbstractContextManager[Any] | None = None,
-        noted: Callable[[int, bytes], None] | None = None,
-        sent: Callable[[int], None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.is_active = False
         self.item = 0
-        self._emit, self._noted, self._sent = emit, noted, sent
+        self.aside: Aside | None = None
+        self._emit, self._journal = emit, journal
         self._shield = shield or nullcontext()
         # Reentrant: a signal handler of the user's may print while the main thread prints.
         self._lock = threading.RLock()
@@ -57,17 +73,19 @@ class LiveChannel:
         self._waiting: list[tuple[int, bytes]] = []  #: index in `KINDS` and content
         self._size = 0
         self._printed = 0
+        self._limit = OUTPUT_LIMIT
+        self._tail: Tail | None = None  #: once a call has said more than goes out as it comes
         self._progress: Progress | None = None
         self._progress_at = 0.0
         self._ticks = threading.Event()
         self._ticker: threading.Thread | None = None
         self._decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in STREAMS]
 
-    def begin(self, unit: int) -> None:
-        """Open the channel for *unit*."""
+    def begin(self, unit: int, limit: int = OUTPUT_LIMIT) -> None:
+        """Open the channel for *unit*; of the text of each call *limit* bytes are kept."""
         with self._lock:
             self._unit, self._number, self.item = unit, 0, 0
-            self._printed = 0
+            self._printed, self._limit, self._tail = 0, limit, None
             self.is_active = True
 
     def end(self) -> int:
@@ -79,29 +97,73 @@ class LiveChannel:
 
     def end_item(self) -> None:
         """Send what the call still has to say."""
+        if self.aside is not None:
+            self.aside.finish()
+        if self._printed:
+            self._end_text()
         if self._waiting or self._progress:
             self.flush(all_progress=True)
         self._progress_at = 0.0
-        self._printed = 0
 
     def write(self, stream: int, data: bytes) -> None:
-        """Take text that was printed on *stream*."""
-        if not data:
-            return
+        """Take text that was printed on *stream*, after what was written aside before it."""
+        with self._shield:
+            self._catch_up()
+            self.take(stream, data)
+
+    def _catch_up(self) -> None:
+        if self.aside is not None and self.is_active:
+            self.aside.catch_up()
+
+    def take(self, stream: int, data: bytes) -> None:
+        """Take text for *stream*."""
         with self._shield, self._lock:
-            if not self.is_active or self._printed > TEXT_LIMIT:
+            if not self.is_active or not data:
                 return
+            room = max(0, self._limit // 2 - self._printed)
             self._printed += len(data)
-            if self._printed > TEXT_LIMIT:
-                data = data[: TEXT_LIMIT - self._printed] + LEFT_OUT
-            self._waiting.append((stream, data))
-            self._size += len(data)
-            if self._noted is not None:
-                self._noted(stream, data)
-            if self._size >= LIMIT:
-                self._send_waiting()
-            elif len(self._waiting) == 1:
-                self._tick_later()
+            if len(data) <= room:
+                self._gather(stream, data)
+            else:
+                self._keep(stream, data, room)
+
+    def _gather(self, stream: int, data: bytes) -> None:
+        """Take text that goes out in a moment."""
+        self._waiting.append((stream, data))
+        self._size += len(data)
+        if self._journal is not None:
+            self._journal.append_text(stream, data)
+        if self._size >= LIMIT:
+            self._send_waiting()
+        elif len(self._waiting) == 1:
+            self._tick_later()
+
+    def _keep(self, stream: int, data: bytes, room: int) -> None:
+        """Take text of which only the newest may go out, once the call has ended; the first *room* bytes go before."""
+        if self._tail is None:
+            if room:
+                self._gather(stream, data[:room])
+                data = data[room:]
+            self._send_waiting()
+            self._tail = Tail(self._limit - self._limit // 2)
+        self._tail.add(stream, data)
+        if self._journal is not None:
+            self._journal.append_text(stream, data, is_beyond=True)
+
+    def _end_text(self) -> None:
+        """Send the text of a call that has ended."""
+        with self._shield, self._lock:
+            tail, self._tail, self._printed = self._tail, None, 0
+            if tail is not None:
+                pieces = tail.pieces()
+                if tail.left_out:
+                    self._waiting.append((pieces[0][0] if pieces else 0, left_out_line(tail.left_out)))
+                self._waiting += pieces
+            self._send_waiting()
+            for stream, decoder in enumerate(self._decoders):
+                if decoder.getstate()[0]:  # half a character, which the next call must not get
+                    self._waiting.append((stream, "\ufffd".encode()))
+                    decoder.reset()
 
     def show(self, kind: str, data: bytes) -> None:
         """Send the rich message *data*, JSON in UTF-8, at once, after the text that waits.
@@ -110,7 +172,12 @@ class LiveChannel:
         """
         if len(data) > SHOW_LIMIT:
             raise PayloadTooLarge(f"what the call shows ({kind})", len(data), SHOW_LIMIT)
-        with self._shield, self._lock:
+        with self._shield:
+            self._catch_up()
+            self._show(kind, data)
+
+    def _show(self, kind: str, data: bytes) -> None:
+        with self._lock:
             if self.is_active:
                 self._waiting.append((KINDS.index(kind), data))
                 self._send_waiting()
@@ -145,8 +212,7 @@ class LiveChannel:
             for kind, data in self._pieces(waiting):
                 self._send(KINDS[kind], data)
         self._is_sending = False
-        if self._sent is not None:
-            self._sent(self._number)
+        self._note_sent()
 
     def _send_progress(self) -> None:
         progress, self._progress = self._progress, None
@@ -154,8 +220,15 @@ class LiveChannel:
             return
         self._progress_at = time.monotonic()
         self._send("progress", msgspec.msgpack.encode(progress))
-        if self._sent is not None:
-            self._sent(self._number)
+        self._note_sent()
+
+    def _note_sent(self) -> None:
+        if self._journal is None:
+            return
+        if self._tail is None:
+            self._journal.forget_text(self._number)
+        else:
+            self._journal.note_said(self._number)
 
     def _send(self, kind: str, data: bytes) -> None:
         self._number += 1

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..errors import ClusterFailed
 from .code_cache import CodeCache
 from .forkserver import end_group
 from .journal import Journal, shared_memory
+from .pipes import Pipes
 from .wire import NOTE, FrameReader, Kind, Note, frame
 
 PATIENCE = 5.0  #: seconds for the fork server to end by itself
@@ -31,11 +33,13 @@ class ChildProcess(asyncio.Protocol):
         number: int,
         connection: socket.socket,
         journal: Journal,
+        pipes: Pipes,
         on_frame: Callable[[ChildProcess, Kind, bytes], None],
         on_end: Callable[[ChildProcess, int], None],
     ) -> None:
-        self.number, self.journal = number, journal
+        self.number, self.journal, self.pipes = number, journal, pipes
         self.process = 0  #: its process id, once it was forked
+        self.devices: dict[str, list[int]] | None = None  #: those of its first unit, for all its life; None before it
         self.forked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._nursery, self._connection = nursery, connection
@@ -71,12 +75,17 @@ class ChildProcess(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(status)
         self._on_end(self, status)
+        for stream, text in self.pipes.read():  # of no call; it belongs to the worker's log
+            with suppress(OSError):
+                os.write(stream + 1, text)
         self.journal.close()
+        self.pipes.close()
 
     def refuse(self, reason: str) -> None:
         """Say why there is no child; called by the nursery."""
         self._hang_up()
         self.journal.close()
+        self.pipes.close()
         self.forked.set_exception(ClusterFailed("a child process", reason))
 
     def _hang_up(self) -> None:
@@ -108,8 +117,8 @@ class ChildProcess(asyncio.Protocol):
 class Nursery:
     """Forks children for the slots of one worker, through a fork server that it starts again if it ends."""
 
-    def __init__(self, worker: str) -> None:
-        self.codes = CodeCache()  #: one for all slots of the worker
+    def __init__(self, worker: str, codes: CodeCache | None = None) -> None:
+        self.codes = codes if codes is not None else CodeCache()  #: one for all slots of the worker
         self._worker = worker
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -133,18 +142,19 @@ class Nursery:
     ) -> ChildProcess:
         """Return a new child; raises `ClusterFailed` where there can be none."""
         ours, theirs = socket.socketpair()
-        memory = shared_memory()
+        memory, pipes = shared_memory(), Pipes()
         try:
             ours.setblocking(False)
             self._last_number += 1
-            child = ChildProcess(self, self._last_number, ours, Journal(memory), on_frame, on_end)
+            child = ChildProcess(self, self._last_number, ours, Journal(memory), pipes, on_frame, on_end)
             await child.connect()
             await self.start()
             self._children[child.number] = child
-            self._tell(Note.FORK, child.number, 0, theirs.fileno(), memory)
+            self._tell(Note.FORK, child.number, 0, theirs.fileno(), memory, *pipes.ends)
         finally:
             theirs.close()
             os.close(memory)
+            pipes.hand_over()
         await child.forked
         return child
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,13 +16,18 @@ from .. import codec
 from ..errors import ClusterFailed, TaskCrashed, TaskTimeout
 from .live import STREAMS, joined
 from .nursery import ChildProcess, Nursery
+from .reports import cause_of, ended_in, hidden, padded
+from .tail import CUT_OFF, left_out_line
 from .units import Ending, Live, Unit, UnitReport
 from .wire import Kind
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0  #: seconds for a killed child to be gone
+CUT_SECONDS = 0.002  #: after which a child has surely seen that its unit is cut before it begins the next call
+REST_SECONDS = 60.0  #: after which a child that holds devices and has nothing to do is ended
 SPAWN_LIMIT = 3  #: children that may end before they had anything to do
+OVERHEAR_SECONDS = 0.1  #: between two looks at what a child's C code writes and the child does not read
 
 _live_decoder = msgspec.msgpack.Decoder(Live)
 _report_decoder = msgspec.msgpack.Decoder(UnitReport)
@@ -40,10 +44,14 @@ class Turn:
     sequence: int = 0  #: 0 until it was sent
     started: float = 0.0
     parts: list[UnitReport] = field(default_factory=list)
-    lines: int = 0  #: live messages heard
+    lines: int = 0  #: live messages heard from the child
+    overheard: int = 0  #: live messages that the slot has made of what the child could not read itself
+    overheard_size: int = 0  #: bytes in them
+    readings: int = -1  #: how often the child had read when text was last seen to wait
+    next_look: asyncio.TimerHandle | None = None  #: at what waits to be read
     is_cancelled: bool = False
     is_interrupted: bool = False
-    killed_for: Literal["", "cancel", "time-out"] = ""
+    killed_for: Literal["", "cancel", "kill", "time-out"] = ""
     overdue: float = 0.0  #: when the call began for which the child was killed
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
@@ -57,6 +65,8 @@ class ChildSlot:
         self._spawning: asyncio.Task[None] | None = None
         self._turn: Turn | None = None
         self._last_sequence = 0
+        self._dropped: asyncio.Future[int] | None = None  #: the end of the last child that was not to live on
+        self._resting: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     async def start(self) -> None:
@@ -71,9 +81,11 @@ class ChildSlot:
         if self._is_closed:
             raise ClusterFailed("the unit", "its slot was closed")
         code = self._nursery.codes.code_of(unit)
+        if (report := hidden(unit)) is not None:
+            return report
         turn = self._turn = Turn(unit, code, asyncio.get_running_loop().create_future())
         try:
-            child = await self._ready_child()
+            child = await self._child_for(unit)
             if turn.is_cancelled:
                 return padded([], unit)
             self._begin(turn, child)
@@ -84,8 +96,10 @@ class ChildSlot:
             raise
         finally:
             self._turn = None
-            for timer in turn.timers:
-                timer.cancel()
+            self._rest_later()
+            for timer in (*turn.timers, turn.next_look):
+                if timer is not None:
+                    timer.cancel()
 
     def cancel(self, unit_id: int) -> None:
         """Interrupt *unit_id* if it runs here; its child is killed if that does not end it within its grace."""
@@ -98,8 +112,25 @@ class ChildSlot:
             self._child.signal(signal.SIGINT)
             self._later(turn, turn.unit.grace, lambda: self._kill(turn, "cancel"))
 
+    async def cut(self, unit_id: int) -> int | None:
+        """Let *unit_id* end with the call that runs; return how many of its calls can have begun then.
+
+        None if it does not run here (any more).
+        """
+        turn = self._turn
+        if turn is None or turn.unit.id != unit_id or not turn.sequence or self._child is None:
+            return None
+        self._child.journal.cut(turn.sequence)
+        await asyncio.sleep(CUT_SECONDS)
+        if self._turn is not turn or turn.report.done() or self._child is None:
+            return None
+        return min(self._child.journal.item + 1, turn.unit.count)
+
     def interrupt(self, unit_id: int) -> None:
-        """Raise KeyboardInterrupt in the call of *unit_id* that runs here; the code may catch it and go on."""
+        """Raise KeyboardInterrupt in the call of *unit_id* that runs here; the code may catch it and go on.
+
+        Code that does not even come to know of it within its grace is ended with its process.
+        """
         turn = self._turn
         if turn is None or turn.unit.id != unit_id:
             return
@@ -107,20 +138,28 @@ class ChildSlot:
         if turn.sequence and self._child is not None:
             self._child.journal.ask_to_interrupt(turn.sequence)
             self._child.signal(signal.SIGINT)
+            self._later(turn, turn.unit.grace, lambda: self._kill_if_deaf(turn))
 
     def kill(self, unit_id: int) -> None:
         """End *unit_id* with its child at once, if it runs here."""
         turn = self._turn
         if turn is not None and turn.unit.id == unit_id:
             turn.is_cancelled = True
-            self._kill(turn, "cancel")
+            self._kill(turn, "kill")
+
+    async def vacate(self) -> None:
+        """End a child that holds devices and has nothing to do: somebody else is to have all of their memory."""
+        if self._turn is None:
+            self._rest()
+        await self._leave()
 
     async def close(self) -> None:
         """End the child, and the unit with it; when this returns the child is gone."""
         self._is_closed = True
+        self._stop_resting()
         if self._turn is not None:
             self._turn.is_cancelled = True
-            self._turn.killed_for = "cancel"
+            self._turn.killed_for = "kill"
         if self._spawning is not None:
             await asyncio.gather(self._spawning, return_exceptions=True)
         if self._child is not None:
@@ -128,6 +167,35 @@ class ChildSlot:
             await asyncio.wait([self._child.ended], timeout=PATIENCE)
 
     # ---- the child -------------------------------------------------------------------------
+
+    async def _child_for(self, unit: Unit) -> ChildProcess:
+        """Return a child that never saw other devices than those of *unit*: programs look for them only once."""
+        self._stop_resting()
+        if self._child is not None and self._child.devices not in (None, unit.devices):
+            self._drop_child()
+        if unit.devices:
+            await self._leave()
+        child = await self._ready_child()
+        child.devices = unit.devices
+        return child
+
+    def _rest_later(self) -> None:
+        """Let a child with devices end, unless it is needed again within a while: it may hold their memory."""
+        if self._child is not None and self._child.devices and not self._is_closed:
+            self._resting = asyncio.get_running_loop().call_later(REST_SECONDS, self._rest)
+
+    def _stop_resting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+
+    def _rest(self) -> None:
+        if self._child is not None and self._child.devices:
+            self._drop_child()
+
+    async def _leave(self) -> None:
+        """Wait until the last child that was dropped is gone."""
+        if self._dropped is not None:
+            await asyncio.wait([self._dropped], timeout=PATIENCE)
 
     async def _ready_child(self) -> ChildProcess:
         for _ in range(SPAWN_LIMIT):
@@ -153,6 +221,7 @@ class ChildSlot:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
+            self._dropped = child.ended
             if not self._is_closed:
                 self._spawn_soon()
 
@@ -169,7 +238,12 @@ class ChildSlot:
         if not self._is_closed:
             self._spawn_soon()
 
-    def _kill(self, turn: Turn, reason: Literal["cancel", "time-out"]) -> None:
+    def _kill_if_deaf(self, turn: Turn) -> None:
+        """Kill the child if its code still does not know that it is to be interrupted: it is not back in Python."""
+        if self._turn is turn and self._child is not None and self._child.journal.awaits_interrupt(turn.sequence):
+            self._kill(turn, "cancel")
+
+    def _kill(self, turn: Turn, reason: Literal["cancel", "kill", "time-out"]) -> None:
         if self._turn is turn and not turn.report.done() and self._child is not None:
             turn.killed_for = reason
             turn.overdue = self._child.journal.began
@@ -186,6 +260,7 @@ class ChildSlot:
         child.send(Kind.UNIT, _encoder.encode(msgspec.structs.replace(turn.unit, code=None)))
         if turn.unit.timeout is not None:
             self._watch(turn, child, turn.unit.timeout + turn.unit.grace)
+        self._look_again(turn, child, OVERHEAR_SECONDS)
 
     def _watch(self, turn: Turn, child: ChildProcess, limit: float) -> None:
         """Kill the child once a call has taken *limit* seconds: its own alarm did not end it."""
@@ -215,39 +290,75 @@ class ChildSlot:
 
     def _pass_on(self, turn: Turn, message: Live) -> None:
         turn.lines = message.number
+        if turn.overheard:
+            message = msgspec.structs.replace(message, number=message.number + turn.overheard)
+        self._tell(message)
+
+    def _tell(self, message: Live) -> None:
         try:
             self._on_live(message)
         except Exception:
             logger.exception("a message of unit %s could not be passed on", message.unit)
 
+    def _overhear(self, turn: Turn, child: ChildProcess) -> None:
+        """Read what the child's C code writes and nobody reads there: it keeps the interpreter's lock.
+
+        C code that writes more than a pipe holds would wait for ever otherwise.
+        """
+        seconds = OVERHEAR_SECONDS
+        if child.pipes.has_text():
+            if turn.readings == child.journal.readings:
+                seconds = 0.001  # more may have waited for the room
+                item = _running_item(turn, child)  # before it is read: then it may have ended
+                self._say_for(turn, _within_limit(turn, child.pipes.read()), item=item)
+            turn.readings = child.journal.readings
+        self._look_again(turn, child, seconds)
+
+    def _look_again(self, turn: Turn, child: ChildProcess, seconds: float) -> None:
+        turn.next_look = asyncio.get_running_loop().call_later(seconds, self._overhear, turn, child)
+
+    def _say_for(self, turn: Turn, pieces: Iterable[tuple[int, bytes]], *, item: int) -> None:
+        """Pass on what the child could not say itself."""
+        for stream, text in pieces:
+            turn.overheard += 1
+            number = turn.lines + turn.overheard
+            self._tell(Live(unit=turn.unit.id, number=number, item=item, kind=STREAMS[stream], data=text))
+
     def _complete(self, turn: Turn, last: UnitReport) -> UnitReport:
+        if turn.overheard:
+            last = msgspec.structs.replace(last, lines=last.lines + turn.overheard)
         if not turn.parts and len(last.endings) == turn.unit.count:
             return last  # the usual case; the values stay packed as they came
-        return padded(_ended([*turn.parts, last]), turn.unit, seconds=last.seconds, lines=last.lines)
+        return padded(ended_in([*turn.parts, last]), turn.unit, seconds=last.seconds, lines=last.lines)
 
     def _salvaged(self, turn: Turn, child: ChildProcess, status: int) -> UnitReport:
         """Return what is known of a unit whose child has ended."""
-        ended = _ended(turn.parts)
+        ended = ended_in(turn.parts)
         ended += child.journal.records_from(len(ended))
-        self._pass_on_last_words(turn, child, item=len(ended))
+        self._say_last_words(turn, child, item=len(ended))
         if len(ended) < turn.unit.count:
             ended.append(self._ending(turn, child, status))
-        return padded(ended, turn.unit, seconds=time.monotonic() - turn.started, lines=turn.lines)
+        lines = turn.lines + turn.overheard
+        return padded(ended, turn.unit, seconds=time.monotonic() - turn.started, lines=lines)
 
-    def _pass_on_last_words(self, turn: Turn, child: ChildProcess, *, item: int) -> None:
-        for stream, data in joined(child.journal.text_after(turn.lines)):
-            text = data.decode(errors="replace").encode()
-            number = turn.lines + 1
-            self._pass_on(turn, Live(unit=turn.unit.id, number=number, item=item, kind=STREAMS[stream], data=text))
+    def _say_last_words(self, turn: Turn, child: ChildProcess, *, item: int) -> None:
+        pieces = child.journal.text_after(turn.lines)
+        if left_out := child.journal.left_out_before(pieces):
+            pieces.insert(0, (pieces[0][0] if pieces else 0, left_out_line(left_out)))
+        words = [(stream, data.decode(errors="replace").encode()) for stream, data in joined(pieces)]
+        self._say_for(turn, [*words, *child.pipes.read()], item=item)
 
     def _ending(self, turn: Turn, child: ChildProcess, status: int) -> tuple[Ending, bytes]:
         """Return how the call ended during which the child did."""
-        if turn.killed_for == "cancel":
+        if turn.killed_for == "kill":
             return Ending.INTERRUPTED, b""
+        by_force = f"did not stop within {turn.unit.grace:g} s"
+        if turn.killed_for == "cancel":
+            return Ending.INTERRUPTED, f"it {by_force}, so its process was killed".encode()
         if turn.killed_for == "time-out":
             if child.journal.began != turn.overdue:
                 return Ending.NOT_RUN, b""  # the overdue call ended in the last moment; this one has just begun
-            error = TaskTimeout(turn.unit.timeout or 0.0, "killed")
+            error = TaskTimeout(turn.unit.timeout or 0.0, f"killed, since it {by_force}")
             return Ending.TIMED_OUT, codec.pack_failure(codec.failure_from(error))
         failure = codec.failure_from(TaskCrashed(cause_of(status), 1))
         return Ending.CRASHED, codec.pack_failure(
@@ -255,29 +366,16 @@ class ChildSlot:
         )
 
 
-def cause_of(status: int) -> str:
-    """Return in words what ended a process with this wait *status*."""
-    if not os.WIFSIGNALED(status):
-        return f"ended with exit code {os.WEXITSTATUS(status)}"
-    number = os.WTERMSIG(status)
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = "a real-time signal"
-    suspect = ", often the system's out-of-memory killer" if number == signal.SIGKILL else ""
-    return f"was ended by signal {number} ({name}){suspect}"
+def _within_limit(turn: Turn, pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return *pieces*, overheard in *turn*, as long as there are not too many: here nobody keeps the newest."""
+    was_within = turn.overheard_size <= turn.unit.output_limit
+    turn.overheard_size += sum(len(text) for _, text in pieces)
+    if turn.overheard_size <= turn.unit.output_limit:
+        return pieces
+    return [(pieces[0][0], CUT_OFF)] if was_within else []
 
 
-def padded(ended: list[tuple[Ending, bytes]], unit: Unit, *, seconds: float = 0.0, lines: int = 0) -> UnitReport:
-    """Return the report of *unit* whose first calls have *ended* so; the others were not run."""
-    rows = [*ended, *[(Ending.NOT_RUN, b"")] * (unit.count - len(ended))]
-    endings = bytes(ending for ending, _ in rows)
-    return UnitReport(endings=endings, values=codec.pack([value for _, value in rows]), seconds=seconds, lines=lines)
-
-
-def _ended(parts: list[UnitReport]) -> list[tuple[Ending, bytes]]:
-    return [
-        (Ending(ending), value)
-        for part in parts
-        for ending, value in zip(part.endings, codec.unpack(part.values), strict=True)
-    ]
+def _running_item(turn: Turn, child: ChildProcess) -> int:
+    """Return the index of the call that runs."""
+    reported = sum(len(part.endings) for part in turn.parts)
+    return min(reported + len(child.journal.records_from(reported)), turn.unit.count - 1)

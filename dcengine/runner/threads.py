@@ -1,4 +1,4 @@
-"""A slot in a thread of this process, for ``processes=False``: no isolation, no interrupt, nothing to start."""
+"""A slot in a thread of this process, for ``processes=False`` and ``isolate=False``: no isolation, no interrupt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import ClusterFailed
 from . import capture, live
 from .calls import Calls, Functions, Gate
 from .code_cache import CodeCache
-from .slot import padded
+from .reports import padded
 from .units import Ending, Live, Unit, UnitReport
 
 
@@ -22,6 +22,7 @@ class ThreadTurn:
     def __init__(self, unit: Unit, code: bytes) -> None:
         self.unit, self.code = unit, code
         self.gate = Gate()
+        self.gate.how_timed_out += " (isolate=False)" if unit.is_shared else " (processes=False)"
         self.report: asyncio.Future[UnitReport] = asyncio.get_running_loop().create_future()
         self.ended: list[tuple[Ending, bytes]] = []
 
@@ -34,13 +35,20 @@ class ThreadSlot:
     """Runs units in a thread, one at a time; the same surface as `ChildSlot`.
 
     A running call cannot be stopped: cancel, interrupt, kill and time-out take effect when it ends.
-    A crash takes this process along.
+    A crash takes this process along. Slots that are given the same *functions* load each once: so they share
+    what it keeps in its globals.
     """
 
-    def __init__(self, worker: str, on_live: Callable[[Live], None], codes: CodeCache | None = None) -> None:
+    def __init__(
+        self,
+        worker: str,
+        on_live: Callable[[Live], None],
+        codes: CodeCache | None = None,
+        functions: Functions | None = None,
+    ) -> None:
         self._worker, self._on_live = worker, on_live
         self._codes = codes if codes is not None else CodeCache()
-        self._functions = Functions()
+        self._functions = functions if functions is not None else Functions()
         self._inbox: queue.SimpleQueue[ThreadTurn | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,7 +56,7 @@ class ThreadSlot:
         self._is_closed = False
 
     async def start(self) -> None:
-        """Start the thread."""
+        """Start the thread; otherwise the first unit does."""
         self._loop = asyncio.get_running_loop()
         # A daemon: a call that never ends must not keep the interpreter from ending.
         self._thread = threading.Thread(target=self._serve, name="dcengine-slot", daemon=True)
@@ -57,8 +65,10 @@ class ThreadSlot:
 
     async def run(self, unit: Unit) -> UnitReport:
         """Run *unit* and report how each of its calls ended; raises `UnknownCode` as `ChildSlot` does."""
-        if self._is_closed or self._thread is None:
+        if self._is_closed:
             raise ClusterFailed("the unit", "its slot was closed")
+        if self._thread is None:
+            await self.start()
         turn = self._turn = ThreadTurn(unit, self._codes.code_of(unit))
         self._inbox.put(turn)
         try:
@@ -75,6 +85,17 @@ class ThreadSlot:
             self._turn.gate.is_asked = True
 
     interrupt = kill = cancel  # a thread knows no more forceful way
+
+    async def cut(self, unit_id: int) -> int | None:
+        """Let *unit_id* end with the call that runs; return how many of its calls can have begun then."""
+        turn = self._turn
+        if turn is None or turn.unit.id != unit_id:
+            return None
+        turn.gate.is_cut = True
+        return min(turn.gate.item + 1, turn.unit.count)
+
+    async def vacate(self) -> None:
+        """Keep what there is: this process sees the same devices for all its life."""
 
     async def close(self) -> None:
         """Report the running unit as interrupted and let go of the thread, which ends after the running call."""
@@ -98,7 +119,7 @@ class ThreadSlot:
 
     def _run(self, turn: ThreadTurn, channel: live.LiveChannel) -> UnitReport:
         capture.capture()  # again: the program may have put its own streams there since
-        channel.begin(turn.unit.id)
+        channel.begin(turn.unit.id, turn.unit.output_limit)
         started = time.perf_counter()
         calls = Calls(
             turn.unit,

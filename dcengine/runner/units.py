@@ -24,6 +24,16 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     grace: float = 1.0  #: seconds between the interrupt and the kill
     takes: Takes = "call"
     gives: Gives = "value"
+    is_shared: bool = False  #: run in the worker's own process, without isolation
+    devices: dict[str, list[int]] = {}  #: of the worker's, for the calls alone: kind and places, as in {"gpu": [1]}
+    output_limit: int = 16 << 20  #: bytes of what one call says that are kept: half from its beginning, half its end
+    values: list[bytes] = []  #: keys of the values that the calls refer to
+    stays: bool = False  #: results stay on the worker: what is reported stands for them
+    places: dict[bytes, str] = {}  #: the files of those values, as the worker finds them
+    lost: dict[bytes, bytes] = {}  #: those that cannot be had, each with a packed `codec.Failure`
+    along: dict[bytes, bytes] = {}  #: values that the calls refer to, so small that they come with the unit
+    spool: str = ""  #: folder that large results are left in; without one they are reported themselves
+    patience: int = 0  #: calls that may fail in a row before the unit ends: then others try the rest; 0 for all
 
 
 class Ending(IntEnum):
@@ -33,7 +43,7 @@ class Ending(IntEnum):
     RAISED = 1  #: its value is a packed `codec.Failure`
     TIMED_OUT = 2  #: its value is a packed `codec.Failure` (TaskTimeout)
     CRASHED = 3  #: the child ended under it; its value is a packed `codec.Failure` (TaskCrashed)
-    INTERRUPTED = 4  #: somebody asked for it; its value is empty
+    INTERRUPTED = 4  #: somebody asked for it; its value is empty, or says (in UTF-8) that force was needed
     NOT_RUN = 5  #: never begun; its value is empty
     FLAGGED = 6  #: the function says that its input is bad; its value is a packed `codec.Failure` (InvalidInput)
 

@@ -77,12 +77,13 @@ class FrameReader:
 # ---- between the nursery and its fork server -----------------------------------------------
 
 NOTE = struct.Struct("<BQi")  #: what, number of the child, and a number that depends on what
+FORK_DESCRIPTORS = 6  #: that travel with the order to fork: a socket, a journal, both ends of two pipes
 
 
 class Note(IntEnum):
     """What a note between the nursery and its fork server is about."""
 
-    FORK = 1  #: nursery: fork a child; its socket and its journal come along
+    FORK = 1  #: nursery: fork a child; its socket, its journal and its pipes come along
     SIGNAL = 2  #: nursery: send this signal to the child; SIGKILL goes to all that it started
     FORKED = 3  #: fork server: the child has this process id
     REFUSED = 4  #: fork server: the system would not fork; this is its errno

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from ..errors import (
     DiskFull,
     EngineBusy,
     EngineError,
+    ExecutorShut,
     ImportChanged,
     InvalidOption,
     InvalidTransition,
@@ -29,11 +31,13 @@ from ..errors import (
     ProjectInUse,
     ProjectPaused,
     ResultExpired,
+    ResultLost,
     ResultNotReady,
     StageRetired,
     StaleLease,
     StoreError,
     TaskError,
+    ValueGone,
 )
 from ..verbs import Verbs
 
@@ -42,6 +46,7 @@ logger = logging.getLogger(__name__)
 VERBS = web.AppKey[Verbs]("dcengine.verbs")
 SUBMISSION_LIMIT = web.AppKey[int]("dcengine.submission_limit")  #: bytes of a body that carries code and inputs
 MSGPACK, JSON, BYTES = "application/msgpack", "application/json", "application/octet-stream"
+PIECE = 1 << 20  #: bytes of a large answer that are sent at once
 LONGEST_WAIT = 60.0  #: seconds a request may be kept waiting; proxies give up after about as long
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -54,10 +59,13 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (DatabaseOwned, 409),
     (TaskError, 409),
     (ResultNotReady, 409),
+    (ExecutorShut, 409),
     (ProjectPaused, 409),
     (ProjectBlocked, 409),
     (ImportChanged, 409),
     (ResultExpired, 410),
+    (ResultLost, 410),
+    (ValueGone, 410),
     (PayloadTooLarge, 413),
     (DiskFull, 507),
     (EngineError, 503),
@@ -82,6 +90,22 @@ def json_answer(value: Any, *, status: int = 200) -> web.Response:
 def text_answer(text: str) -> web.Response:
     """Return *text* as it is; what UTF-8 cannot say is escaped."""
     return web.Response(body=text.encode(errors="backslashreplace"), content_type="text/plain", charset="utf-8")
+
+
+async def bytes_answer(
+    request: web.Request, data: bytes, *, content_type: str = BYTES, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """Answer *data*, a large one piece by piece: aiohttp keeps an answer until the next question of its connection."""
+    if len(data) <= PIECE:
+        return web.Response(body=data, content_type=content_type, headers=headers)
+    answer = web.StreamResponse(headers=headers)
+    answer.content_type, answer.content_length = content_type, len(data)
+    await answer.prepare(request)
+    view = memoryview(data)
+    for start in range(0, len(view), PIECE):
+        await answer.write(view[start : start + PIECE])
+    await answer.write_eof()
+    return answer
 
 
 def error_answer(error: DcengineError, *, status: int | None = None) -> web.Response:
@@ -160,14 +184,13 @@ async def _body(request: web.Request, limit: int) -> bytes:
     declared = request.content_length or 0
     if declared > limit:
         raise PayloadTooLarge("the request body", declared, limit)
-    parts: list[bytes] = []
-    size = 0
+    # Not a list of its parts: so many small ones would stay with the process as free memory.
+    body = io.BytesIO()
     async for part in request.content.iter_any():
-        size += len(part)
-        if size > limit:
-            raise PayloadTooLarge("the request body", size, limit)
-        parts.append(part)
-    return b"".join(parts)
+        body.write(part)
+        if body.tell() > limit:
+            raise PayloadTooLarge("the request body", body.tell(), limit)
+    return body.getvalue()
 
 
 # ---- addresses -----------------------------------------------------------------------------

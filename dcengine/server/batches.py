@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 
 from ..verbs import BatchSubmission
-from .answers import MSGPACK, VERBS, decoded, id_in, json_answer, number, page, waiting_time
+from .answers import MSGPACK, VERBS, bytes_answer, decoded, id_in, json_answer, number, page, waiting_time
 from .jobs import check_code
 
 _decoder = msgspec.msgpack.Decoder(BatchSubmission)
@@ -28,11 +28,11 @@ async def batch(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].batch(id_in(request, "batch")))
 
 
-async def reports(request: web.Request) -> web.Response:
+async def reports(request: web.Request) -> web.StreamResponse:
     """Answer accepted reports as msgpack: they carry packed values."""
     after, wait = number(request, "after") or 0, waiting_time(request)
     found = await request.app[VERBS].reports(id_in(request, "batch"), after=after, wait=wait)
-    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+    return await bytes_answer(request, _encoder.encode(found), content_type=MSGPACK)
 
 
 async def failures(request: web.Request) -> web.Response:

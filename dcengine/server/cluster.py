@@ -7,7 +7,7 @@ from typing import cast, get_args
 from aiohttp import web
 
 from ..verbs import Span
-from .answers import VERBS, choice, json_answer, number, required, text_answer
+from .answers import VERBS, choice, json_answer, number, required
 
 
 async def workers(request: web.Request) -> web.Response:
@@ -15,7 +15,12 @@ async def workers(request: web.Request) -> web.Response:
 
 
 async def explain(request: web.Request) -> web.Response:
-    return text_answer(await request.app[VERBS].explain(request.query.get("tags", "")))
+    return json_answer(await request.app[VERBS].explain(request.query.get("tags", "")))
+
+
+async def tag_worker(request: web.Request) -> web.Response:
+    tags = request.query.get("tags", "")
+    return json_answer(await request.app[VERBS].tag_worker(required(request, "name"), tags))
 
 
 async def leaderboard(request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from ..client.jobs import RETRIED_AT_ONCE, STATE_HEADER
+from ..client.jobs import RETRIED_AT_ONCE, STATE_HEADER, WAITED_FOR_AT_ONCE
 from ..errors import InvalidOption
 from ..jobs import JobState
 from ..verbs import Function, Submission
@@ -17,6 +17,7 @@ from .answers import (
     MSGPACK,
     VERBS,
     body_of,
+    bytes_answer,
     choice,
     decoded,
     decoded_json,
@@ -28,13 +29,13 @@ from .answers import (
     waiting_time,
 )
 
-PACKED = (b"\x80", b"J")  #: how a value begins that a job may be given: a pickle, or JSON text
+PACKED = (b"\x80", b"J", b"O", b"R")  #: how a value begins that a job may be given: a pickle of some kind, or JSON text
 STATES = [state.text for state in JobState]
 
 _decoder = msgspec.msgpack.Decoder(Submission)
-_ids = msgspec.json.Decoder(
-    Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=10**18)]], msgspec.Meta(max_length=RETRIED_AT_ONCE)]
-)
+JobId = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
+_ids = msgspec.json.Decoder(Annotated[list[JobId], msgspec.Meta(max_length=RETRIED_AT_ONCE)])
+_waited_for = msgspec.json.Decoder(Annotated[list[JobId], msgspec.Meta(max_length=WAITED_FOR_AT_ONCE)])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -60,12 +61,19 @@ async def job(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].job(id_in(request, "job")))
 
 
-async def result(request: web.Request) -> web.Response:
+async def result(request: web.Request) -> web.StreamResponse:
     """Answer the packed result, or 204 while there is none."""
     end = await request.app[VERBS].result(id_in(request, "job"), wait=waiting_time(request))
     if end is None:
         return web.Response(status=204)
-    return web.Response(body=end.data, content_type="application/octet-stream", headers={STATE_HEADER: end.state})
+    return await bytes_answer(request, end.data, headers={STATE_HEADER: end.state})
+
+
+async def ends(request: web.Request) -> web.Response:
+    """Answer how jobs ended as msgpack: it carries packed values."""
+    ids = await decoded_json(request, _waited_for, "a list of the ids of jobs")
+    found = await request.app[VERBS].ends(ids, wait=waiting_time(request))
+    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
 
 
 async def output(request: web.Request) -> web.Response:

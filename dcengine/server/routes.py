@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..verbs import Verbs
-from . import batches, cluster, front, guards, jobs, leases, projects, upkeep
+from . import batches, cluster, front, guards, jobs, leases, projects, upkeep, values
 from .access import ACCESS, ROLES, Access, Role, check_role
 from .answers import SUBMISSION_LIMIT, VERBS, answer_errors
 from .repeats import REPEATS, Repeats, answer_repeats, keep_repeats
@@ -33,6 +33,7 @@ ROUTES = (
     Route("POST", "/v1/jobs", Role.SUBMIT, jobs.submit),
     Route("GET", "/v1/jobs", Role.VIEW, jobs.jobs),
     Route("POST", "/v1/jobs/cancel-unfinished", Role.SUBMIT, jobs.cancel_unfinished),
+    Route("POST", "/v1/jobs/ends", Role.VIEW, jobs.ends),
     Route("POST", "/v1/jobs/retry", Role.SUBMIT, jobs.retry),
     Route("GET", "/v1/jobs/{id}", Role.VIEW, jobs.job),
     Route("GET", "/v1/jobs/{id}/result", Role.VIEW, jobs.result),
@@ -71,7 +72,12 @@ ROUTES = (
     Route("POST", "/v1/tasks/fail", Role.WORKER, leases.fail),
     Route("POST", "/v1/tasks/flag", Role.WORKER, leases.flag),
     Route("POST", "/v1/tasks/release", Role.WORKER, leases.release),
+    Route("POST", "/v1/values", Role.SUBMIT, values.put),
+    Route("GET", "/v1/values/{digest}", Role.VIEW, values.value),
+    Route("GET", "/v1/values/{digest}/content", Role.VIEW, values.content),
+    Route("DELETE", "/v1/values/{digest}", Role.SUBMIT, values.delete),
     Route("GET", "/v1/workers", Role.VIEW, cluster.workers),
+    Route("POST", "/v1/workers/tag", Role.SUBMIT, cluster.tag_worker),
     Route("GET", "/v1/explain", Role.VIEW, cluster.explain),
     Route("GET", "/v1/leaderboard", Role.VIEW, cluster.leaderboard),
     Route("GET", "/v1/standing", Role.VIEW, cluster.standing),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import StoreError
 from .opening import open_for_writing
-from .upkeep_reads import UpkeepReads
+from .values import ValueReads
 from .writer import Operation, Writer, now
 
 __all__ = ["Operation", "Store", "now"]
@@ -23,7 +23,7 @@ class Store:
 
     def __init__(self, db: Path) -> None:
         self.db = db
-        self.reads = UpkeepReads(db)
+        self.reads = ValueReads(db)
         self._writer = Writer(db, lambda: open_for_writing(db))
 
     async def start(self) -> None:

@@ -26,8 +26,8 @@ INSERT INTO job (id, project, number, state, submitter, created, priority, keep)
 VALUES (?, ?, ?, {JobState.OPEN:d}, ?, ?, ?, ?)
 """
 INSERT_ROOT_TASK = f"""
-INSERT INTO task (id, job, stage, state, need, priority, function, retries, crash_retries, timeout, submitter)
-SELECT ?, ?, id, {State.BLOCKED:d}, need, ? + priority, function, retries, crash_retries, timeout, ?
+INSERT INTO task (id, job, stage, state, need, priority, function, retries, crash_retries, timeout, submitter, how)
+SELECT ?, ?, id, {State.BLOCKED:d}, need, ? + priority, function, retries, crash_retries, timeout, ?, how
 FROM stage
 WHERE id = ?
 """

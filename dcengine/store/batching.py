@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 from ..codec import pack
 from ..events import Kind
 from ..jobs import JOB_STATE, Chunk, JobState, State, Task
+from .depending import settle_calls, settle_calls_after, waited_for_among
+from .handing import Consequences
 from .ledger import Ledger
 from .names import Names
+from .reopening import Reopening
 
 INSERT_STRAY_JOB = """
 INSERT INTO job (id, project, number, state, function, batch, submitter, created, finished, priority)
@@ -22,10 +25,10 @@ WHERE batch.id = ?
 INSERT_STRAY_TASK = """
 INSERT INTO task (
     id, job, stage, batch, state, need, priority, function, attempt, errors, vanished, crashes, retries, timeout,
-    not_before, worker, finished, submitter
+    not_before, worker, finished, submitter, how
 )
 SELECT ?, ?, batch.stage, batch.id, ?, batch.need, batch.priority, batch.function, ?, ?, ?, ?, batch.retries,
-    batch.timeout, ?, ?, ?, coalesce(batch.submitter, 0)
+    batch.timeout, ?, ?, ?, coalesce(batch.submitter, 0), batch.how
 FROM batch
 WHERE batch.id = ?
 """
@@ -46,7 +49,10 @@ UNSUCCESSFUL = f"batch = ? AND state IN ({State.FAILED:d}, {State.CANCELLED:d})"
 
 @dataclass(slots=True)
 class AcceptChunk:
-    """Store the results of consecutive items of a batch: one row, one event, one credit entry."""
+    """Store the results of consecutive items of a batch: one row, one event, one credit entry.
+
+    The result is `Consequences`.
+    """
 
     rank: ClassVar[int] = 0
     stage: int
@@ -59,7 +65,8 @@ class AcceptChunk:
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[AcceptChunk]) -> list[Any]:
         ledger = Ledger(connection, names, operations[0].at)
-        for operation in operations:
+        results = [Consequences() for _ in operations]
+        for operation, consequences in zip(operations, results, strict=True):
             chunk = operation.chunk
             row = ledger.close_items(
                 chunk.batch,
@@ -76,15 +83,16 @@ class AcceptChunk:
                 units=chunk.count, worker=operation.worker, contributor=contributor, credit=chunk.count,
             )  # fmt: skip
             ledger.count(operation.stage, before=State.QUEUED, after=State.SUCCEEDED, n=chunk.count)
+            settle_calls_after(connection, ledger, chunk.first_job, chunk.count, consequences)
         ledger.write()
-        return [True] * len(operations)
+        return results
 
 
 @dataclass(slots=True)
 class AddStray:
     """Give an item of a batch rows of its own: it is to be retried, has failed, or was cancelled.
 
-    The result is the id of its need.
+    The result is `Consequences`.
     """
 
     rank: ClassVar[int] = 1
@@ -104,7 +112,7 @@ class AddStray:
         ledger.write()
         return results
 
-    def _add(self, connection: sqlite3.Connection, names: Names, ledger: Ledger) -> int:
+    def _add(self, connection: sqlite3.Connection, names: Names, ledger: Ledger) -> Consequences:
         task = self.task
         job_state = JOB_STATE.get(task.state, JobState.OPEN)
         finished = self.at if task.state.is_final else None
@@ -144,12 +152,18 @@ class AddStray:
                 data=pack([self.output or b""]),
                 worker=self.worker,
             )
-        return names.need(connection, task.tags)
+        consequences = Consequences()
+        if task.state.is_final:
+            settle_calls(connection, ledger, [task.job], consequences)
+        return consequences
 
 
 @dataclass(slots=True)
 class CancelItems:
-    """Cancel items of a batch that have no rows of their own, given as (first, count) runs."""
+    """Cancel items of a batch that have no rows of their own, given as (first, count) runs.
+
+    The result is `Consequences`.
+    """
 
     rank: ClassVar[int] = 1
     stage: int
@@ -160,7 +174,8 @@ class CancelItems:
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[CancelItems]) -> list[Any]:
         ledger = Ledger(connection, names, operations[0].at)
-        for operation in operations:
+        results = [Consequences() for _ in operations]
+        for operation, consequences in zip(operations, results, strict=True):
             (first_job,) = connection.execute("SELECT first_job FROM batch WHERE id = ?", (operation.batch,)).fetchone()
             for first, count in operation.runs:
                 ledger.close_items(
@@ -171,8 +186,9 @@ class CancelItems:
                     state=State.CANCELLED, units=count,
                 )  # fmt: skip
                 ledger.count(operation.stage, before=State.QUEUED, after=State.CANCELLED, n=count)
+                settle_calls_after(connection, ledger, first_job + first, count, consequences)
         ledger.write()
-        return [True] * len(operations)
+        return results
 
 
 @dataclass(slots=True)
@@ -185,6 +201,7 @@ class Reopened:
     priority: int
     jobs: list[int]  #: items with a row of their own, queued again
     runs: list[tuple[int, int]]  #: (first, count) of those without
+    calls: list[int]  #: jobs that go on too, since they take results of these
 
 
 @dataclass(slots=True)
@@ -208,6 +225,7 @@ class ReopenBatch:
         connection.executemany(
             f"UPDATE job SET state = {JobState.OPEN:d}, finished = NULL WHERE id = ?", [(job,) for job in jobs]
         )
+        connection.executemany("UPDATE payload SET output = NULL WHERE task = ?", [(job,) for job in jobs])
         ledger = Ledger(connection, names, self.at)
         strays = {job - first_job for job in jobs}
         runs = []
@@ -225,5 +243,8 @@ class ReopenBatch:
                 Kind.REOPENED, batch=self.batch, job=first_job + first, task=first_job + first if is_stray else None,
                 stage=stage, state=State.QUEUED, units=count, detail=None if is_stray else State(state).name.lower(),
             )  # fmt: skip
+        reopening = Reopening(connection, ledger)
+        for first, count, _ in ended:
+            reopening.go_on_after(waited_for_among(connection, first_job + first, count))
         ledger.write()
-        return Reopened(stage, need, submitter, priority, jobs, runs)
+        return Reopened(stage, need, submitter, priority, jobs, runs, reopening.result.jobs)

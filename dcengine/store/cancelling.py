@@ -12,6 +12,7 @@ from ..codec import failure_from, pack_failure
 from ..errors import JobCancelled
 from ..events import Kind
 from ..jobs import JobState, State
+from .depending import settle_calls
 from .gathering import settle
 from .handing import Consequences
 from .ledger import Ledger
@@ -123,6 +124,7 @@ class CutParts:
         result.is_all = len(rows) < self.limit
         if result.is_all:  # while one of them runs, an engine that starts looks again
             connection.execute(END_CUT, (self.gather, row[0]))
+        settle_calls(connection, ledger, result.jobs, result.consequences)
         ledger.write()
         return result
 
@@ -155,5 +157,7 @@ class CancelWaiting:
             running = connection.execute(SELECT_RUNNING, (json.dumps(self.stages),))
             result.running = [job for (job,) in running]
         settle(connection, ledger, [(job, "cancelled", result.consequences) for job in result.jobs])
+        failed = [ended.job for ended in result.consequences.ended]
+        settle_calls(connection, ledger, [*result.jobs, *failed], result.consequences)
         ledger.write()
         return result

@@ -20,7 +20,7 @@ SYNC_STEPS = 16  #: after so many the copy is synced: else the disk has so much 
 COMPANIONS = ("", "-wal", "-shm", "-journal")  #: files that SQLite would take for parts of the one called so
 
 # The conditions stand here as in the indexes of what lies outside, or SQLite would not find those.
-SELECT_REFERENCED = " UNION ".join(
+SELECT_REFERENCED = "SELECT digest FROM value UNION " + " UNION ".join(
     f"SELECT substr({value}, 2, 32) FROM {table} WHERE length({value}) = 41 AND substr({value}, 1, 1) = x'42'"
     for table, value in (("payload", "input"), ("payload", "output"), ("block", "data"), ("chunk", "data"))
 )

@@ -17,6 +17,8 @@ from ..errors import InvalidOption, NotFound
 from ..events import Kind
 from ..jobs import JobState, State
 from ..verbs import Deletion
+from .depending import settle_calls_of_project
+from .handing import Consequences
 from .ledger import Ledger
 from .names import FIRST_LATER_TASK, FUNCTIONS, Names
 
@@ -83,6 +85,7 @@ class MarkedDeleted:
     project: int
     stages: set[int]
     deletion: Deletion
+    consequences: Consequences
 
 
 @dataclass(slots=True)
@@ -112,8 +115,10 @@ class MarkDeleted:
         _forget_counts(connection, project)
         ledger = Ledger(connection, names, self.at)
         ledger.event(Kind.DELETED, units=deletion.jobs, detail=self.name)
+        consequences = Consequences()
+        settle_calls_of_project(connection, ledger, project, consequences)
         ledger.write()
-        return MarkedDeleted(project, stages, deletion)
+        return MarkedDeleted(project, stages, deletion, consequences)
 
 
 def _forget_counts(connection: sqlite3.Connection, project: int) -> None:

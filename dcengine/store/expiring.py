@@ -9,17 +9,25 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..events import Kind
-from ..jobs import JobState
+from ..jobs import JobState, State
 from .ledger import Ledger
 from .names import FIRST_LATER_TASK, Names
 
-POSTPONED = 60_000_000  #: microseconds, at least, until a part of an open job is looked at again
+POSTPONED = 60_000_000  #: microseconds, at least, until what an open job still takes is looked at again
 
+# Whether an open call takes the result of a job between the first given and before the second.
+IS_TAKEN = f"""EXISTS (
+    SELECT 1
+    FROM dependency
+    JOIN task ON task.id = dependency.task
+    WHERE dependency.job >= {{first}} AND dependency.job < {{end}} AND task.state < {State.SUCCEEDED:d}
+)"""
 # A part goes after the job whose part it is: a gather may still read it, or read it again.
 SELECT_JOBS = f"""
 SELECT job.id,
     CASE
-        WHEN whole.state = {JobState.OPEN:d} THEN :at + max(job.keep, {POSTPONED})
+        WHEN whole.state = {JobState.OPEN:d} OR {IS_TAKEN.format(first="job.id", end="job.id + 1")}
+            THEN :at + max(job.keep, {POSTPONED})
         ELSE whole.expires
     END
 FROM job
@@ -120,6 +128,9 @@ class ExpireValues:
             return
         expired.is_all = False
         batch, first, count = row
+        if connection.execute(f"SELECT {IS_TAKEN.format(first='?', end='?')}", (first, first + count)).fetchone()[0]:
+            connection.execute("UPDATE batch SET expires = ? WHERE id = ?", (self.at + POSTPONED, batch))
+            return
         values = {"batch": batch, "first": first, "end": first + count, "limit": self.limit}
         if any(connection.execute(statement, values).rowcount for statement in EMPTY_BATCH):
             return

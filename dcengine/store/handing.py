@@ -13,21 +13,35 @@ from ..jobs import JobState, Stage, State, Task
 from .ledger import Ledger
 from .names import Names
 from .rows import execute_rows
-from .submitting import INSERT_PAYLOAD
 
 # The stage itself says what its next task runs: it may have been declared anew since the engine looked.
 OPEN_TASK = """
 WITH opened (id, job, stage, generation, state, origin) AS (VALUES (?, ?, ?, ?, ?, ?))
 INSERT INTO task (
-    id, job, stage, generation, state, origin, need, priority, function, retries, crash_retries, timeout, submitter
+    id, job, stage, generation, state, origin, need, priority, function, retries, crash_retries, timeout, submitter, how
 )
 SELECT opened.id, job.id, stage.id, opened.generation, opened.state, opened.origin, stage.need,
     job.priority + stage.priority, stage.function, stage.retries, stage.crash_retries, stage.timeout,
-    coalesce(job.submitter, 0)
+    coalesce(job.submitter, 0), stage.how
 FROM opened
 CROSS JOIN stage ON stage.id = opened.stage
 CROSS JOIN job ON job.id = opened.job
 RETURNING id, submitter, priority
+"""
+END_JOB = """
+WITH ended (job, state, finished) AS (VALUES (?, ?, ?))
+UPDATE job
+SET state = ended.state, finished = ended.finished, expires = ended.finished + keep
+FROM ended
+WHERE job.id = ended.job
+"""
+INSERT_PAYLOAD = "INSERT INTO payload (task, input) VALUES (?, ?)"
+SAVE_OUTPUT = """
+WITH ended (task, output) AS (VALUES (?, ?))
+UPDATE payload
+SET output = ended.output
+FROM ended
+WHERE payload.task = ended.task
 """
 FORGET_PROGRESS = "DELETE FROM progress WHERE job IN (VALUES (?))"
 COUNT_UP = """
@@ -42,10 +56,10 @@ FROM place
 INSERT_TASKS = f"""
 {COUNT_UP}
 INSERT INTO task (
-    id, job, stage, state, not_before, need, priority, function, retries, crash_retries, timeout, submitter
+    id, job, stage, state, not_before, need, priority, function, retries, crash_retries, timeout, submitter, how
 )
 SELECT :first + n, :first + n, stage.id, :state, :not_before, stage.need, :priority + stage.priority, stage.function,
-    stage.retries, stage.crash_retries, stage.timeout, :submitter
+    stage.retries, stage.crash_retries, stage.timeout, :submitter, stage.how
 FROM place, stage
 WHERE stage.id = :stage
 """
@@ -78,10 +92,22 @@ class Ended:
     reason: str
 
 
+@dataclass(slots=True)
+class Ready:
+    """A call that has waited for its arguments, and can run now, or once its time has come."""
+
+    need: int
+    tags: str
+    submitter: int
+    priority: int
+    due: int | None
+
+
 class Consequences(msgspec.Struct):
     """What else a move has moved."""
 
     queued: list[Queued] = []
+    ready: list[Ready] = []
     ended: list[Ended] = []
     cut: list[int] = []  #: gathers that ended: what is open of their parts is to be cancelled
 

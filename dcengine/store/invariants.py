@@ -104,9 +104,10 @@ WHERE task.flags <> coalesce(voted.n, 0)
 )
 GATHERS = (
     f"""
-SELECT printf('task %d of job %d is blocked, but gathers nothing', id, job)
+SELECT printf('task %d of job %d is blocked, but gathers nothing and waits for no argument', id, job)
 FROM task
 WHERE state = {BLOCKED} AND NOT EXISTS (SELECT 1 FROM gather WHERE gather.task = task.id)
+    AND NOT EXISTS (SELECT 1 FROM dependency WHERE dependency.task = task.id AND is_open = 1)
 """,
     """
 SELECT printf('task %d of job %d gathers %d parts, but there are %d', gather.task, task.job, gather.parts,
@@ -145,6 +146,42 @@ WHERE CASE
     WHEN task.state = {BLOCKED} THEN gather.left = 0 AND gather.is_open = 0
     WHEN task.state IN ({QUEUED}, {WAITING}, {LEASED}, {SUCCEEDED}) THEN gather.left <> 0
 END
+""",
+)
+DEPENDENCIES = (
+    f"""
+SELECT printf('task %d of job %d is %s, though the result of job %d is not in', task.id, task.job,
+    task_state(task.state), min(dependency.job))
+FROM dependency
+JOIN task ON task.id = dependency.task
+WHERE dependency.is_open = 1 AND task.state IN ({QUEUED}, {WAITING}, {LEASED}, {SUCCEEDED})
+GROUP BY task.id
+""",
+    # What has succeeded may be deleted since, or its values may be gone.
+    f"""
+SELECT printf('task %d takes the result of job %d, which is %s, but is said to %s', dependency.task, dependency.job,
+    job_state(job.state), iif(is_open, 'be open', 'have succeeded'))
+FROM dependency
+JOIN job ON job.id = dependency.job
+LEFT JOIN payload ON payload.task = job.id
+WHERE (dependency.is_open = 1) = (job.state = {JOB_SUCCEEDED}) AND (is_open = 0 OR payload.output IS NOT NULL)
+""",
+    f"""
+SELECT printf('task %d takes the result of item %d of batch %d, which is %s, but is said to %s', dependency.task,
+    dependency.job - batch.first_job, batch.id, iif(chunk.id IS NULL, 'open', task_state(chunk.state)),
+    iif(is_open, 'be open', 'have succeeded'))
+FROM dependency
+JOIN batch ON batch.first_job <= dependency.job AND dependency.job < batch.first_job + batch.count
+LEFT JOIN chunk ON chunk.batch = batch.id AND chunk.first <= dependency.job - batch.first_job
+    AND dependency.job - batch.first_job < chunk.first + chunk.count
+WHERE (dependency.is_open = 1) = (chunk.state IS {SUCCEEDED}) AND (is_open = 0 OR length(chunk.data) > 0)
+""",
+    f"""
+SELECT printf('task %d of job %d is blocked, though job %d is %s', task.id, task.job, job.id, job_state(job.state))
+FROM task
+JOIN dependency ON dependency.task = task.id AND dependency.is_open = 1
+JOIN job ON job.id = dependency.job
+WHERE task.state = {BLOCKED} AND job.state <> {OPEN}
 """,
 )
 BATCHES = (
@@ -278,4 +315,4 @@ HAVING (total.{span}, total.{span}_contributors)
         for span in SPANS
     ),
 )
-INVARIANTS = (*JOBS, *TASKS, *GATHERS, *BATCHES, *STANDINGS)
+INVARIANTS = (*JOBS, *TASKS, *GATHERS, *DEPENDENCIES, *BATCHES, *STANDINGS)

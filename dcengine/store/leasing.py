@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ SELECT task.id, task.job, task.stage, task.batch, task.generation, task.state, t
     task.vanished, task.crashes, task.retries, task.crash_retries, task.timeout / 1000000.0, task.priority, need.tags,
     coalesce(function.digest, x''),
     CASE WHEN task.origin IS NULL THEN payload.input ELSE origin.output END,
-    task.submitter, task.flags, task.origin, coalesce(task.token, 0)
+    task.submitter, task.flags, task.origin, coalesce(task.token, 0), task.how
 FROM task
 JOIN need ON need.id = task.need
 JOIN payload ON payload.task = task.id
@@ -58,7 +58,7 @@ WHERE task.id = leased.task
 
 def task_from(row: Sequence[Any]) -> Task:
     """Return the task of one row of `SELECT_TASK`."""
-    return Task(*(*row[:5], STATES[row[5]], *row[6:]))  # by place: with 21 names it takes seven times as long
+    return Task(*(*row[:5], STATES[row[5]], *row[6:]))  # by place: with 22 names it takes seven times as long
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -101,7 +101,10 @@ class _Handed:
 
 
 class Lease(msgspec.Struct):
-    """Hand queued tasks of one stage, one need and one submitter to a worker; the result is the list of them."""
+    """Hand queued tasks of one stage, one need and one submitter to a worker; the result is the list of them.
+
+    With *on_lost* it is told before it is durable: what is run too early runs at most once more.
+    """
 
     rank: ClassVar[int] = 3
     stage: int
@@ -110,6 +113,7 @@ class Lease(msgspec.Struct):
     n: int
     holder: Holder
     at: int
+    on_lost: Callable[[list[Task]], None] | None = None
 
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[Lease]) -> list[Any]:

@@ -22,9 +22,22 @@ INSERT_CREDIT = """
 INSERT INTO credit (project, contributor, task, chunk, units, at)
 VALUES (?, ?, ?, ?, ?, ?)
 """
+# Only the last chunk that begins before the end of this one can reach into it: those that are there do not overlap.
 INSERT_CHUNK = """
 INSERT INTO chunk (batch, first, count, state, worker, data, finished)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+WITH ended (batch, first, count, state, worker, data, finished) AS (VALUES (?, ?, ?, ?, ?, ?, ?))
+SELECT *
+FROM ended
+WHERE ended.first >= coalesce(
+    (
+        SELECT chunk.first + chunk.count
+        FROM chunk
+        WHERE chunk.batch = ended.batch AND chunk.first < ended.first + ended.count
+        ORDER BY chunk.first DESC
+        LIMIT 1
+    ),
+    0
+)
 """
 ADD_TO_COUNTER = """
 UPDATE counter
@@ -127,8 +140,11 @@ class Ledger:
         return contributor, -units
 
     def close_items(self, batch: int, *, first: int, count: int, state: State, data: bytes, worker: str | None) -> int:
-        """Store the end of consecutive items of *batch*; return the chunk's id."""
+        """Store the end of consecutive items of *batch*, none of which has ended before; return the chunk's id."""
         cursor = self._connection.execute(INSERT_CHUNK, (batch, first, count, int(state), worker, data, self.at))
+        if not cursor.rowcount:
+            last = first + count - 1
+            raise sqlite3.IntegrityError(f"of items {first} to {last} of batch {batch} some have ended already")
         self._tallies[batch, state] += count
         assert cursor.lastrowid is not None
         return cursor.lastrowid

@@ -13,8 +13,9 @@ from ..codec import pack
 from ..errors import StaleLease
 from ..events import Kind
 from ..jobs import JOB_STATE, JobState, Stage, State, Task, Vote
+from .depending import settle_calls
 from .gathering import settle
-from .handing import Consequences, hand_on, open_parts, reject, send_back
+from .handing import END_JOB, SAVE_OUTPUT, Consequences, hand_on, open_parts, reject, send_back
 from .ledger import Ledger
 from .names import CALL, Names
 from .rows import execute_rows
@@ -39,20 +40,6 @@ SET state = moved.state, errors = moved.errors, vanished = moved.vanished, crash
     contributor = coalesce(moved.contributor, task.contributor), token = CASE WHEN moved.keeps_token THEN token END
 FROM moved
 WHERE task.id = moved.task
-"""
-END_JOB = """
-WITH ended (job, state, finished) AS (VALUES (?, ?, ?))
-UPDATE job
-SET state = ended.state, finished = ended.finished, expires = ended.finished + keep
-FROM ended
-WHERE job.id = ended.job
-"""
-SAVE_OUTPUT = """
-WITH ended (task, output) AS (VALUES (?, ?))
-UPDATE payload
-SET output = ended.output
-FROM ended
-WHERE payload.task = ended.task
 """
 VOTE = """
 INSERT OR IGNORE INTO flag (task, voter, reason, worker, at)
@@ -128,6 +115,10 @@ class Move(msgspec.Struct):
         ]
         if ends:
             settle(connection, ledger, ends)
+        if moved:
+            ended = [ended.job for _, consequences in moved for ended in consequences.ended]
+            ended += [operation.after.job for operation, _ in moved if operation.ends_job]
+            settle_calls(connection, ledger, ended, moved[0][1])
         ledger.write()
         return results
 
@@ -173,7 +164,8 @@ class Move(msgspec.Struct):
     def _follow(self, connection: sqlite3.Connection, names: Names, ledger: Ledger, consequences: Consequences) -> None:
         if self.vote is not None and self.after.state is State.FAILED:
             reject(connection, ledger, self.after)
-        if self.before.state is State.BLOCKED and self.after.state.is_final:  # its parts are not wanted any more
+        is_cut = self.before.state is State.BLOCKED and self.after.state.is_final and self.after.stage != CALL
+        if is_cut:  # its parts are not wanted any more
             connection.execute("UPDATE gather SET is_cut = 1 WHERE task = ?", (self.after.id,))
             consequences.cut.append(self.after.id)
         if self.after.state is State.RETURNED:

@@ -19,6 +19,9 @@ class Names:
     """Remembers the ids of needs, functions and contributors, and the next free job ids."""
 
     def __init__(self) -> None:
+        # Ids are given once in an engine's life, also if what they were given to is rolled back: its run may go on,
+        # and what that comes to must not be taken for another's.
+        self._jobs_given = self._tasks_given = 0
         self.forget()
 
     def forget(self) -> None:
@@ -83,13 +86,13 @@ class Names:
         if self._next_job is None:
             (row,) = connection.execute("SELECT max(id) FROM job").fetchone()
             (end,) = connection.execute("SELECT max(first_job + count) FROM batch").fetchone()
-            self._next_job = max((row or 0) + 1, end or 1, _floor(connection, "next_job"))
+            self._next_job = max((row or 0) + 1, end or 1, _floor(connection, "next_job"), self._jobs_given)
         if project not in self._last_numbers:
             (self._last_numbers[project],) = connection.execute(
                 "SELECT last_number FROM project WHERE id = ?", (project,)
             ).fetchone()
         first, number = self._next_job, self._last_numbers[project] + 1
-        self._next_job += count
+        self._next_job = self._jobs_given = first + count
         self._last_numbers[project] += count
         return first, number
 
@@ -97,9 +100,10 @@ class Names:
         """Reserve the ids of *count* tasks of later stages: above those of all tasks before them."""
         if self._next_task is None:
             (newest,) = connection.execute("SELECT max(id) FROM task").fetchone()
-            self._next_task = max((newest or 0) + 1, FIRST_LATER_TASK, _floor(connection, "next_task"))
+            floor = max(FIRST_LATER_TASK, _floor(connection, "next_task"), self._tasks_given)
+            self._next_task = max((newest or 0) + 1, floor)
         first = self._next_task
-        self._next_task += count
+        self._next_task = self._tasks_given = first + count
         return range(first, self._next_task)
 
     def save_numbers(self, connection: sqlite3.Connection, project: int) -> None:

@@ -18,7 +18,8 @@ from .names import FUNCTIONS, Names
 STAGES = """
 SELECT stage.id, stage.name, stage.need, need.tags, function.digest, stage.priority, stage.retries,
     stage.crash_retries, stage.timeout, stage.title, stage.kind, stage.shape, stage.lease_seconds, stage.back_off,
-    stage.back_off_limit, stage.votes, stage.generations, stage.credit, stage.on_failed_part, stage.is_paused
+    stage.back_off_limit, stage.votes, stage.generations, stage.credit, stage.on_failed_part, stage.how,
+    stage.is_paused
 FROM stage
 JOIN need ON need.id = stage.need
 LEFT JOIN function ON function.id = stage.function
@@ -32,7 +33,7 @@ WHERE project = ? AND state = {JobState.OPEN:d}
 """
 OPTIONS = (
     "function", "need", "priority", "retries", "crash_retries", "timeout", "title", "kind", "shape", "lease_seconds",
-    "back_off", "back_off_limit", "votes", "generations", "credit", "on_failed_part",
+    "back_off", "back_off_limit", "votes", "generations", "credit", "on_failed_part", "how",
 )  # fmt: skip
 PLACES = ", ".join("?" * len(OPTIONS))
 CHANGE_STAGE = f"""
@@ -51,7 +52,7 @@ CHANGE_WAITING = tuple(
     f"""
 UPDATE task
 SET function = stage.function, need = stage.need, retries = stage.retries, crash_retries = stage.crash_retries,
-    timeout = stage.timeout, priority = job.priority + stage.priority
+    timeout = stage.timeout, how = stage.how, priority = job.priority + stage.priority
 FROM stage, job
 WHERE stage.id = ? AND job.id = task.job AND task.stage = stage.id AND {which}
 """
@@ -99,12 +100,12 @@ def project_in(connection: sqlite3.Connection, name: str) -> Project | None:
 def stage_from(row: Sequence[Any]) -> Stage:
     """Return the stage of one row of `STAGES`."""
     id, name, need, tags, function, priority, retries, crash_retries, timeout, title, kind, shape = row[:12]
-    lease_seconds, back_off, back_off_limit, votes, generations, credit, on_failed_part, is_paused = row[12:]
+    lease_seconds, back_off, back_off_limit, votes, generations, credit, on_failed_part, how, is_paused = row[12:]
     return Stage(
         id=id, name=name, need=need, tags=tags, function=function or b"", priority=priority, retries=retries,
         crash_retries=crash_retries, timeout=None if timeout is None else timeout / 1_000_000, title=title, kind=kind,
         shape=shape, lease_seconds=lease_seconds, back_off=back_off, back_off_limit=back_off_limit, votes=votes,
-        generations=generations, credit=credit, on_failed_part=on_failed_part, is_paused=bool(is_paused),
+        generations=generations, credit=credit, on_failed_part=on_failed_part, how=how, is_paused=bool(is_paused),
     )  # fmt: skip
 
 
@@ -203,7 +204,7 @@ def _changes(connection: sqlite3.Connection, names: Names, stage: int, spec: Sta
     values = (
         function, names.need(connection, spec.tags), spec.priority, spec.retries, spec.crash_retries, timeout,
         spec.title, spec.kind, spec.shape, float(spec.lease_seconds), float(spec.back_off), float(spec.back_off_limit),
-        spec.votes_needed, spec.generations, spec.credit, spec.on_failed_part,
+        spec.votes_needed, spec.generations, spec.credit, spec.on_failed_part, spec.how,
     )  # fmt: skip
     return (*values, stage, *values)
 

@@ -43,7 +43,7 @@ JOIN need ON need.id = batch.need
 """
 SELECT_BATCH_INFO = """
 SELECT batch.stage, batch.need, need.tags, batch.first_job, batch.count, batch.priority, batch.retries,
-    batch.timeout, function.digest, function.name, coalesce(batch.submitter, 0), batch.not_before
+    batch.timeout, function.digest, function.name, coalesce(batch.submitter, 0), batch.not_before, batch.how
 FROM batch
 JOIN need ON need.id = batch.need
 JOIN function ON function.id = batch.function
@@ -81,6 +81,15 @@ WHERE batch.id = ?
 ORDER BY job.id
 LIMIT ?
 """
+SELECT_OUTPUT = """
+SELECT CASE
+    WHEN kind IN ('stdout', 'stderr') THEN text
+    WHEN kind IN ('display', 'result') THEN json_extract(text, '$.data."text/plain"') || char(10)
+    END
+FROM output
+WHERE job = ?
+ORDER BY number
+"""
 AHEAD_LIMIT = 10_000  #: tasks that are counted to say how many are before another
 SELECT_AHEAD = f"""
 SELECT count(*)
@@ -109,6 +118,7 @@ class StoredEnd(NamedTuple):
     state: str  #: succeeded, failed, cancelled
     data: bytes | None  #: None once it has expired
     place: int | None = None  #: within the frame of values that *data* is, for an item of a batch
+    of: int = 1  #: so many values in that frame
 
 
 class Reads:
@@ -182,17 +192,14 @@ class Reads:
         chunk = await self._chunk_of(batch, id - first_job)
         if chunk is None:
             return None
-        first, _, state, _, _, data = chunk
+        first, count, state, _, _, data = chunk
         if not data:  # cancelled items never had any
             return StoredEnd(State(state).name.lower(), b"" if state == State.CANCELLED else None)
-        return StoredEnd(State(state).name.lower(), data, id - first_job - first)
+        return StoredEnd(State(state).name.lower(), data, id - first_job - first, count)
 
     async def output(self, id: int) -> str:
-        """Return what job *id* printed, on either stream."""
-        rows = await self._all(
-            "SELECT text FROM output WHERE job = ? AND kind IN ('stdout', 'stderr') ORDER BY number", id
-        )
-        return "".join(text for (text,) in rows)
+        """Return what job *id* printed, on either stream, and the plain form of what it displayed."""
+        return "".join(text for (text,) in await self._all(SELECT_OUTPUT, id) if text)
 
     async def lines(self, job: int, *, after: int) -> tuple[list[Line], bool]:
         """Return a page of what was said in *job* after line *after*, and whether that is all there is."""
@@ -283,7 +290,7 @@ class Reads:
         return BatchInfo(
             id=id, stage=stage, need=need, tags=expression, first_job=first_job, count=count, priority=priority,
             retries=retries, timeout=None if timeout is None else timeout / 1e6, function=function, name=name,
-            submitter=row[10], not_before=None if row[11] is None else row[11] / 1e6,
+            submitter=row[10], not_before=None if row[11] is None else row[11] / 1e6, how=row[12],
         )  # fmt: skip
 
     async def ended_runs(self, batch: int) -> list[tuple[int, int]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..errors import NotEditable, NotFound, StageRetired
 from ..events import Kind
 from ..jobs import JobState, State
+from .depending import lost_with, open_before
 from .gathering import count_down
 from .handing import Consequences, Queued, open_task
 from .ledger import Ledger
@@ -66,18 +67,41 @@ class _Job:
         return self.state in ENDED_BADLY
 
 
-class _Reopening:
-    """Another try for jobs; with a part, for the job that gave up with it."""
+class Reopening:
+    """Another try for jobs; with a part, for the job that gave up with it, with an argument, for the calls that did."""
 
     def __init__(self, connection: sqlite3.Connection, ledger: Ledger) -> None:
         self._connection, self._ledger = connection, ledger
         self.result = Reopened()
 
     def retry(self, id: int) -> None:
-        """Queue job *id* again, or the job above it that has ended with it; one that did not end badly stays."""
+        """Queue job *id* again, or the job above it that has ended with it; one that did not end badly stays.
+
+        What it takes and lacks is tried again before it, and the calls that failed for it go on too.
+        """
+        for job in lost_with(self._connection, [id], and_before=True):
+            if job == id or self._is_single(job):
+                self._retry(job)
+
+    def go_on_after(self, jobs: Collection[int]) -> None:
+        """Have calls go on that failed for *jobs*, which do so already."""
+        for job in lost_with(self._connection, jobs):
+            if job not in jobs:
+                self._retry(job)
+
+    def _retry(self, id: int) -> None:
         job = self._top_of(_Job(self._connection, id))
         if job.has_ended_badly and not job.has_expired:
             self._reopen(job)
+
+    def _is_single(self, job: int) -> bool:
+        """Tell whether *job* can be tried again by itself: items of batches cannot, nor what was deleted."""
+        row = self._connection.execute(
+            "SELECT 1 FROM job JOIN project ON project.id = job.project"
+            " WHERE job.id = ? AND batch IS NULL AND is_deleted = 0",
+            (job,),
+        ).fetchone()
+        return row is not None
 
     def above(self, job: _Job) -> _Job | None:
         """Return the job that gave up because of *job*, one of its parts; None if there is none."""
@@ -97,6 +121,12 @@ class _Reopening:
         if job.source is not None and job.lacks_parts:
             self._open(job, State.BLOCKED, Kind.BLOCKED)
             self._reopen_parts(job)
+            return
+        lacking = open_before(self._connection, job.task)
+        if any(end.is_lost for end in lacking):
+            return  # it would only fail for that again
+        if lacking:
+            self._open(job, State.BLOCKED, Kind.BLOCKED)
         else:
             self._open(job, State.QUEUED, Kind.REOPENED)
             self.result.consequences.queued.append(Queued(job.stage, job.submitter, job.priority))
@@ -157,7 +187,7 @@ class RetryJobs:
         results = []
         for operation in operations:
             ledger = Ledger(connection, names, operation.at)
-            reopening = _Reopening(connection, ledger)
+            reopening = Reopening(connection, ledger)
             for job in operation.jobs:
                 reopening.retry(job)
             ledger.write()
@@ -190,7 +220,7 @@ class EditJob:
         if job.project == FUNCTIONS or job.source is not None or job.task_state not in movable:
             return NotEditable(self.job, job.task_state.name)
         ledger = Ledger(connection, names, self.at)
-        reopening = _Reopening(connection, ledger)
+        reopening = Reopening(connection, ledger)
         connection.execute(
             "UPDATE task SET state = ?, finished = ? WHERE id = ?", (int(State.RETURNED), self.at, job.task)
         )  # fmt: skip

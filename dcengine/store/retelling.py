@@ -34,7 +34,7 @@ MOVES: dict[Kind, tuple[frozenset[State], frozenset[State]]] = {
     Kind.FLAGGED: (frozenset({State.LEASED}), frozenset({State.QUEUED})),
     Kind.RETURNED: (frozenset(State) - {State.BLOCKED, State.RETURNED}, frozenset({State.RETURNED})),
     Kind.WOKEN: (frozenset({State.WAITING}), frozenset({State.QUEUED})),
-    Kind.GATHERED: (frozenset({State.BLOCKED}), frozenset({State.QUEUED})),
+    Kind.GATHERED: (frozenset({State.BLOCKED}), frozenset({State.QUEUED, State.WAITING})),
     Kind.BLOCKED: (frozenset({State.FAILED, State.CANCELLED}), frozenset({State.BLOCKED})),
 }
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from ..errors import NotFound, ResultExpired
 from ..events import Kind
 from ..jobs import JobState, State
 from ..verbs import BatchSubmission, Options, Submission
+from .depending import End, add_dependencies, ends_of
+from .handing import INSERT_PAYLOAD, Consequences
 from .ledger import Ledger
 from .names import Names
 from .rows import execute_rows
@@ -20,17 +23,16 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 INSERT_TASK = """
 INSERT INTO task (
-    id, job, stage, state, not_before, need, priority, function, submitter, retries, timeout, crash_retries
+    id, job, stage, state, not_before, need, priority, function, submitter, retries, timeout, crash_retries, how
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-INSERT_PAYLOAD = "INSERT INTO payload (task, input) VALUES (?, ?)"
 INSERT_BATCH = """
 INSERT INTO batch (
     stage, function, need, first_job, first_number, count, priority, retries, timeout, submitter,
-    not_before, keep, created, state, finished
+    not_before, keep, how, created, state, finished
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -43,7 +45,8 @@ class Added:
     need: int
     is_new: bool  #: False when its key or its request id had been seen before
     submitter: int = 0
-    is_waiting: bool = False  #: not before its time
+    state: State = State.QUEUED
+    consequences: Consequences | None = None  #: of what it takes, which may have failed already
 
 
 @dataclass(slots=True)
@@ -55,25 +58,31 @@ class AddJob:
     stage: int
     submission: Submission
     at: int
+    takes: Sequence[int] = ()  #: jobs whose results are arguments
 
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[AddJob]) -> list[Any]:
         ledger = Ledger(connection, names, operations[0].at)
         rows = _NewRows()
-        results: list[Added] = []
+        results: list[Added | NotFound | ResultExpired] = []
         keys: dict[tuple[int, str], Added] = {}
         for operation in operations:
             place = (operation.project, operation.submission.key or "")
             known = operation.known(connection) or keys.get(place)
-            if known is None:
+            if known is not None:
+                results.append(known)
+                continue
+            try:
                 added = rows.add(operation, connection, names)
-                state = State.WAITING if added.is_waiting else State.QUEUED
-                ledger.event(Kind.JOB_SUBMITTED, job=added.id, task=added.id, stage=operation.stage, state=state)
-                ledger.count(operation.stage, before=None, after=state)
-                if operation.submission.key is not None:
-                    keys[place] = replace(added, is_new=False)
-            results.append(known or added)
-        rows.write(connection, names)
+            except (NotFound, ResultExpired) as refused:
+                results.append(refused)
+                continue
+            ledger.event(Kind.JOB_SUBMITTED, job=added.id, task=added.id, stage=operation.stage, state=added.state)
+            ledger.count(operation.stage, before=None, after=added.state)
+            if operation.submission.key is not None:
+                keys[place] = replace(added, is_new=False)
+            results.append(added)
+        rows.write(connection, names, ledger)
         ledger.write()
         return results
 
@@ -97,15 +106,22 @@ class _NewRows:
         self._tasks: list[tuple[object, ...]] = []
         self._payloads: list[tuple[object, ...]] = []
         self._projects: set[int] = set()
+        self._takers: list[tuple[Added, list[End]]] = []
 
     def add(self, operation: AddJob, connection: sqlite3.Connection, names: Names) -> Added:
-        """Make the rows of one job; return what it is stored as."""
+        """Make the rows of one job; return what it is stored as.
+
+        Raises `NotFound` or `ResultExpired` for what it takes.
+        """
         submission, options, at = operation.submission, operation.submission.options, operation.at
+        ends = ends_of(connection, operation.takes)
         function = names.function(connection, submission.function)
         need = names.need(connection, options.tags)
         submitter = names.submitter(connection, submission.submitter)
         due = due_after(options, at)
-        state = int(State.QUEUED if due is None else State.WAITING)
+        state = State.QUEUED if due is None else State.WAITING
+        if not all(end.is_in for end in ends):
+            state = State.BLOCKED
         id, number = names.reserve_jobs(connection, operation.project, 1)
         self._projects.add(operation.project)
         self._jobs.append(
@@ -115,22 +131,28 @@ class _NewRows:
             )
         )  # fmt: skip
         # The first task of a job has the job's own id: one lookup less on the way.
-        limits = (options.retries, micros(options.timeout), options.crash_retries)
+        limits = (options.retries, micros(options.timeout), options.crash_retries, options.how)
         self._tasks.append(
-            (id, id, operation.stage, state, due, need, options.priority, function, submitter, *limits)
+            (id, id, operation.stage, int(state), due, need, options.priority, function, submitter, *limits)
         )  # fmt: skip
         self._payloads.append((id, submission.input))
         if submission.request is not None:
             connection.execute("INSERT INTO request (id, at, job) VALUES (?, ?, ?)", (submission.request, at, id))
-        return Added(id, number, need, True, submitter, due is not None)
+        added = Added(id, number, need, True, submitter, state)
+        if ends:
+            self._takers.append((added, ends))
+        return added
 
-    def write(self, connection: sqlite3.Connection, names: Names) -> None:
-        """Write them all."""
+    def write(self, connection: sqlite3.Connection, names: Names, ledger: Ledger) -> None:
+        """Write them all; fail those that take what has failed."""
         execute_rows(connection, INSERT_JOB, self._jobs)
         execute_rows(connection, INSERT_TASK, self._tasks)
         execute_rows(connection, INSERT_PAYLOAD, self._payloads)
         for project in self._projects:
             names.save_numbers(connection, project)
+        if self._takers:
+            calls = [(added.id, ends) for added, ends in self._takers]
+            self._takers[0][0].consequences = add_dependencies(connection, ledger, calls)
 
 
 @dataclass(slots=True)
@@ -176,6 +198,7 @@ class AddBatch:
                 submitter,
                 due_after(options, self.at),
                 micros(options.keep),
+                options.how,
                 self.at,
                 *end,
             ),

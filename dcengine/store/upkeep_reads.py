@@ -1,14 +1,21 @@
-"""Questions about what is to be put away."""
+"""Questions about what is to be put away, or does not wait any more."""
 
 from __future__ import annotations
 
+from ..jobs import State
 from ..verbs import Deletion
 from .copying import SELECT_IDLE_BLOBS
 from .deleting import BEING_DELETED, SELECT_FIGURES, deletion_from
-from .histories import HistoryReads
+from .dependency_reads import DependencyReads
+
+ANY_QUEUED = f"""
+SELECT EXISTS (
+    SELECT 1 FROM task WHERE stage = ? AND need = ? AND submitter = ? AND state = {State.QUEUED:d} AND flags = 0
+)
+"""
 
 
-class UpkeepReads(HistoryReads):
+class UpkeepReads(DependencyReads):
     """Answers questions about what is to be put away too."""
 
     async def deletion(self, project: str) -> Deletion:
@@ -27,6 +34,10 @@ class UpkeepReads(HistoryReads):
             BEING_DELETED,
         )
         return [id for (id,) in rows]
+
+    async def any_queued(self, stage: int, need: int, submitter: int) -> bool:
+        """Tell whether a task of *stage* with this *need* is queued that *submitter* has brought."""
+        return bool((await self._one(ANY_QUEUED, stage, need, submitter))[0])
 
     async def idle_blobs(self, until: int) -> list[tuple[bytes, int]]:
         """Return digest and size of the values outside the file, put before *until*, that nothing refers to."""

@@ -1,7 +1,8 @@
 """The group commit: one thread, one connection, one transaction for all that is waiting.
 
 While one commit runs, the next batch gathers, so no timer is needed: a lone caller pays for one
-commit, a thousand callers share one. An operation is acknowledged after its COMMIT returned.
+commit, a thousand callers share one. An operation is acknowledged after its COMMIT returned; only what
+the engine asks for itself may be told before, so that work begins while the disk is written.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,19 +22,24 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from ..errors import EngineBusy, EngineClosed, OwnershipLost, StoreBroken, StoreError
 from .names import Names
-from .opening import translated
+from .opening import lengthen_log, translated
 
 logger = logging.getLogger(__name__)
 
 BATCH_LIMIT = 1000  #: operations in one transaction
 INBOX_LIMIT = 10_000  #: operations that may wait before new work is refused
+QUIET_SECONDS = 0.2  #: without an operation
 INBOX_BYTES = 64 << 20  #: bytes of payload that may wait before new work is refused
 
 T = TypeVar("T")
 
 
 class Operation(Protocol):
-    """One durable change. Operations of one kind that wait together are applied together."""
+    """One durable change. Operations of one kind that wait together are applied together.
+
+    One with an attribute ``on_lost`` that is not None is told before it is durable. Should it not become so, that is
+    called on the loop with what was told.
+    """
 
     rank: ClassVar[int]  #: lower ranks are applied first: what a completion opens can be leased in the same batch
 
@@ -64,6 +71,7 @@ class Writer:
         self._broken: StoreError | None = None
         self._closed = False
         self._next: Waiting | None = None  #: taken from the inbox, but to be done alone
+        self._is_log_long = False
         self._is_maintaining = False
         self._interrupting = threading.Lock()  #: held while that changes, so that nothing else is interrupted
         self._thread = threading.Thread(target=self._run, name="dcengine-store", daemon=True)
@@ -134,7 +142,7 @@ class Writer:
             return
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
         while batch := self._gather():
-            outcomes = self._outcomes([operation for operation, _, _ in batch])
+            outcomes = self._outcomes(batch)
             try:
                 self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
             except RuntimeError:  # the loop is gone: nobody waits any more
@@ -146,7 +154,7 @@ class Writer:
 
         What is done alone comes alone.
         """
-        first, self._next = self._next or self._inbox.get(), None
+        first, self._next = self._next or self._first(), None
         if first is None:
             return []
         batch = [first]
@@ -166,11 +174,21 @@ class Writer:
             pass
         return batch
 
-    def _outcomes(self, operations: Sequence[Operation | Maintenance]) -> list[Any]:
-        """Return a result or an exception for each of *operations*, which are durable then."""
+    def _first(self) -> Waiting | None:
+        """Wait for an operation, or the end; the first quiet moment is used to make commits quicker."""
+        if not self._is_log_long:
+            with suppress(Empty):
+                return self._inbox.get(timeout=QUIET_SECONDS)
+            lengthen_log(self._db)
+            self._is_log_long = True
+        return self._inbox.get()
+
+    def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
+        """Return a result or an exception for each operation of *batch*, which is durable then."""
+        operations = [operation for operation, _, _ in batch]
         if isinstance(operations[0], Maintenance):
             return [self._maintain(operations[0])]
-        return self._commit(cast(list[Operation], operations))
+        return self._commit(cast(list[Operation], operations), [future for _, future, _ in batch])
 
     def _maintain(self, maintenance: Maintenance) -> Any:
         try:
@@ -190,7 +208,7 @@ class Writer:
         with self._interrupting:
             self._is_maintaining = is_maintaining
 
-    def _commit(self, operations: list[Operation]) -> list[Any]:
+    def _commit(self, operations: list[Operation], futures: list[asyncio.Future[Any]]) -> list[Any]:
         """Apply *operations* in one transaction; return a result or an exception for each."""
         if self._broken is not None:
             return [self._broken] * len(operations)
@@ -203,10 +221,22 @@ class Writer:
                 places = list(run)
                 for place, outcome in zip(places, self._apply([operations[n] for n in places]), strict=True):
                     outcomes[place] = outcome
+            self._tell_early(operations, futures, outcomes)
             self._connection.execute("COMMIT")
         except Exception as error:
             return [self._failed(error)] * len(operations)
         return outcomes
+
+    def _tell_early(self, operations: list[Operation], futures: list[asyncio.Future[Any]], outcomes: list[Any]) -> None:
+        """Tell what may be told before it is durable."""
+        told = [
+            (future, outcome)
+            for operation, future, outcome in zip(operations, futures, outcomes, strict=True)
+            if getattr(operation, "on_lost", None) is not None and not isinstance(outcome, BaseException)
+        ]
+        if told:
+            with suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                self._loop.call_soon_threadsafe(self._tell, told)
 
     def _apply(self, operations: list[Operation]) -> list[Any]:
         """Apply operations of one kind together; if that fails, each alone, so that one cannot fail its neighbours."""
@@ -277,13 +307,21 @@ class Writer:
 
     # ---- back on the loop ------------------------------------------------------------------
 
+    def _tell(self, told: list[tuple[asyncio.Future[Any], Any]]) -> None:
+        for future, outcome in told:
+            if not future.done():
+                future.set_result(outcome)
+
     def _settle(self, batch: list[Waiting], outcomes: list[Any]) -> None:
         self._waiting -= len(batch)
-        for (_, future, size), outcome in zip(batch, outcomes, strict=True):
+        for (operation, future, size), outcome in zip(batch, outcomes, strict=True):
             self._waiting_bytes -= size
+            is_lost = isinstance(outcome, BaseException)
             if future.done():
-                continue
-            if isinstance(outcome, BaseException):
+                on_lost = getattr(operation, "on_lost", None)
+                if is_lost and on_lost is not None and not future.cancelled():
+                    on_lost(future.result())
+            elif is_lost:
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)

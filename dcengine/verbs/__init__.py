@@ -7,9 +7,20 @@ Times are Unix seconds (float); durations are seconds.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from typing import Protocol
 
-from .cluster import EngineStatus, JoinTicket, LeaderboardRow, Span, WorkerStatus
+from ..buffered import Piece
+from .cluster import (
+    EngineStatus,
+    Explanation,
+    JoinTicket,
+    LeaderboardRow,
+    OtherVersions,
+    Span,
+    WorkerStatus,
+    WorkerVerdict,
+)
 from .functions import BatchSubmission, Function, OnNoMatch, Options, Submission
 from .jobs import (
     BatchStatus,
@@ -39,6 +50,7 @@ from .projects import (
     Standing,
 )
 from .upkeep import BackupDone, VacuumDone
+from .values import StoredValue
 
 __all__ = [
     "AddedJobs",
@@ -48,6 +60,7 @@ __all__ = [
     "Completion",
     "Deletion",
     "EngineStatus",
+    "Explanation",
     "FailedItem",
     "Flag",
     "Function",
@@ -65,6 +78,7 @@ __all__ = [
     "Line",
     "OnNoMatch",
     "Options",
+    "OtherVersions",
     "Progress",
     "ProjectSpec",
     "ProjectStatus",
@@ -74,6 +88,7 @@ __all__ = [
     "StageSpec",
     "StageStatus",
     "Standing",
+    "StoredValue",
     "Submission",
     "TaskAnswer",
     "TaskFailure",
@@ -83,6 +98,7 @@ __all__ = [
     "VacuumDone",
     "Verbs",
     "WorkerStatus",
+    "WorkerVerdict",
 ]
 
 
@@ -101,6 +117,13 @@ class Verbs(Protocol):
 
     async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
         """Return the job's end, after at most *wait* seconds; None while it is open."""
+        ...
+
+    async def ends(self, ids: list[int], *, wait: float = 0.0) -> dict[int, JobResult]:
+        """Return the ends of those of jobs *ids* that have ended; wait up to *wait* seconds for the first.
+
+        So many as fit into one answer: ask for the rest again.
+        """
         ...
 
     async def output(self, id: int) -> str:
@@ -229,9 +252,32 @@ class Verbs(Protocol):
         """Put tasks back that a worker will not do; that counts against nobody."""
         ...
 
+    async def put_value(self, pieces: AsyncIterable[Piece], *, keep: float | None = None) -> StoredValue:
+        """Keep the packed value that comes in *pieces*, for calls to refer to; *keep* seconds, None for ever."""
+        ...
+
+    async def value(self, digest: str) -> StoredValue:
+        """Return what is known of a value that was put."""
+        ...
+
+    async def read_value(self, digest: str, *, at: int, size: int) -> bytes:
+        """Return *size* bytes of a packed value that was put, from byte *at* on."""
+        ...
+
+    async def delete_value(self, digest: str) -> bool:
+        """Keep a value no longer; return False if it was not kept."""
+        ...
+
     async def workers(self) -> list[WorkerStatus]: ...
-    async def explain(self, tags: str) -> str:
-        """Return which workers match *tags*, or what the nearest one lacks."""
+    async def explain(self, tags: str) -> Explanation:
+        """Return which workers match *tags*, and what the others lack."""
+        ...
+
+    async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
+        """Give worker *name* these tags of its owner's making, in place of those it had; what it finds by itself stays.
+
+        Jobs that wait are matched anew. Raises `NotFound`, `InvalidTags`, `WorkerUnfit`.
+        """
         ...
 
     async def leaderboard(

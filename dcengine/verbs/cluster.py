@@ -21,6 +21,36 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str | None]
     reason: str | None = None
     running: list[int] = []  #: job ids (the first of each chunk)
+    devices: dict[str, int] = {}  #: how many of a kind are lent to what runs
+    set_aside: dict[str, str] = {}  #: projects and functions that it is given nothing of for a while, and why
+
+
+class WorkerVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker lacks of what was asked for."""
+
+    name: str
+    lacking: list[str]  #: clauses, with what it has instead; empty if it matches
+    problem: str | None = None  #: why it is out of the question, whatever it has
+
+    @property
+    def matches(self) -> bool:
+        return not self.lacking and self.problem is None
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Which workers match a tag expression."""
+
+    sentence: str  #: how many do, or what the nearest one lacks
+    workers: list[WorkerVerdict]  #: by name
+
+
+class OtherVersions(msgspec.Struct, frozen=True, kw_only=True):
+    """A package of which workers have another version than whoever submitted, or none."""
+
+    package: str
+    here: str  #: the submitter's version
+    there: dict[str, str | None]  #: worker -> its version, None where it lacks the package
+    compared: int  #: workers, those with the same version included
 
 
 class LeaderboardRow(msgspec.Struct, frozen=True):
@@ -45,6 +75,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     counts: dict[str, int]  #: task state -> number, items of batches included
     open_batches: int = 0
+    file: str = ""  #: what tells its file from all others, wherever that is moved to
 
 
 class JoinTicket(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ..jobs import How
+
 OnNoMatch = Literal["wait", "fail"]
 
 
@@ -28,6 +30,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     on_no_match: OnNoMatch = "wait"
     not_before: float | None = None  #: Unix seconds; it waits until then
     keep: float | None = None  #: seconds after its end that its values are kept; None for ever
+    speculative: bool = False  #: safe to run twice at once: a straggler gets a second worker, the first result counts
+    isolate: bool = True  #: in a process of its slot; False: in the worker's own, where nothing can be interrupted
+    remote: bool = False  #: the result stays on the worker until it is asked for
+
+    @property
+    def how(self) -> int:
+        """The bits of `How` that the store keeps."""
+        return (
+            (How.SPECULATIVE if self.speculative else 0)
+            | (0 if self.isolate else How.SHARED)
+            | (How.REMOTE if self.remote else 0)
+        )
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +51,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     input: bytes  #: packed ``(args, kwargs)``
     options: Options = Options()
     key: str | None = None  #: the same key gives the same job
+    packages: dict[str, str] = {}  #: that the function uses, with their versions: to be compared with the workers'
     request: str | None = None  #: idempotency key: a repeated request gets the same answer
     submitter: str = ""
 
@@ -48,5 +63,6 @@ class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True):
     blocks: list[bytes]  #: inputs in order, each block packed by `codec.pack`
     count: int
     options: Options = Options()
+    packages: dict[str, str] = {}  #: that the function uses, with their versions: to be compared with the workers'
     request: str | None = None
     submitter: str = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from .cluster import OtherVersions
+
 
 class Progress(msgspec.Struct, frozen=True):
     """How far a running function says it is."""
@@ -37,6 +39,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     reason: str | None = None  #: why it failed, in a sentence
     warning: str | None = None  #: what its submitter should know now: nobody matches, say
+    other_versions: list[OtherVersions] = []  #: the same: packages that its function uses
 
     @property
     def is_final(self) -> bool:
@@ -46,7 +49,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
 class JobResult(msgspec.Struct, frozen=True):
     """The end of a job, still packed."""
 
-    state: str  #: succeeded, failed, cancelled, expired
+    state: str  #: succeeded, failed, cancelled, expired; missing, in an answer about many, for one that does not exist
     data: bytes  #: a packed value, or a packed `codec.Failure`; nothing once it has expired
 
 
@@ -93,6 +96,7 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 0.0  #: items per second, over the last seconds
     workers: list[str] = []
     warning: str | None = None
+    other_versions: list[OtherVersions] = []
 
     @property
     def is_final(self) -> bool:

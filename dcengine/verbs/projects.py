@@ -12,11 +12,13 @@ from ..jobs import (
     LEASE_SECONDS,
     LEASE_VOTES,
     CreditBy,
+    How,
     OnFailedPart,
     Shape,
     StageKind,
 )
 from ..plain import clean, table
+from .cluster import OtherVersions
 from .functions import Function
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "returned"})  #: states of tasks that move no more
@@ -44,7 +46,15 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
     generations: int = GENERATIONS  #: times that this stage may send a job back before it fails
     credit: CreditBy = "task"
     on_failed_part: OnFailedPart = "fail"  #: for a gather
+    speculative: bool = False  #: as in `Options`
+    isolate: bool = True  #: as in `Options`
+    packages: dict[str, str] = {}  #: as in `Submission`
     is_paused: bool = False  #: only when the stage is new
+
+    @property
+    def how(self) -> int:
+        """The bits of `How` that the store keeps."""
+        return (How.SPECULATIVE if self.speculative else 0) | (0 if self.isolate else How.SHARED)
 
     @property
     def votes_needed(self) -> int:
@@ -152,6 +162,7 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     workers: list[str] = []  #: that run its tasks now
     warning: str | None = None  #: what its author should know now: nobody has the tags of a stage, say
+    other_versions: list[OtherVersions] = []  #: the same when it was declared: packages that its functions use
 
     def __repr__(self) -> str:
         state = "paused" if self.is_paused else "runs" if self.open else "idle"

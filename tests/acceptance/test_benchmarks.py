@@ -31,8 +31,23 @@ KEYS = {
         "jobs_per_s",
         "fair_share_ratio",
     ],
-    "functions": ["latency_vs_dask", "map10k_vs_dask", "ms10_over_ideal", "ms10_vs_dask"],
+    "functions": [
+        "latency_vs_dask",
+        "latency_daemon_vs_dask",
+        "map10k_vs_dask",
+        "map100k_vs_dask",
+        "map100k_vs_dask_batched",
+        "ms10_over_ideal",
+        "ms10_vs_dask",
+        "echo100mb_vs_dask",
+        "echo100mb_remote_vs_dask",
+        "start_vs_localcluster",
+        "first_tick_ms",
+        "idle_uss_mb",
+        "http_p95_ms",
+    ],
     "notebook": ["kernel_start_vs_stock", "rtt_vs_stock_kernel"],
+    "faults": ["child_lost_s", "worker_lost_s", "scheduler_lost_s", "engine_lost_s", "interrupt_p95_ms"],
     "imports": ["import_over_bare_ms", "bare_ms", "import_ms", "modules"],
 }
 WITHOUT_PEERS = """
@@ -55,7 +70,7 @@ with tempfile.TemporaryDirectory() as folder:
 WITHOUT_JOBLIB = """
 from benchmarks import functions
 functions.installed = lambda package: None
-functions.QUICK = functions.Sizes(calls=1, items=1, naps=1)
+functions.QUICK = functions.Sizes(calls=1, items=1, many=1, naps=1)
 functions.main()
 """
 

@@ -79,7 +79,8 @@ async def test_its_application_mounts_below_a_parent(tmp_path: Path) -> None:
 
 def _through(url: str) -> int:
     """Submit to the engine at *url* from a process of its own."""
-    code = f"import dcengine; dcengine.connect({url!r}); print(dcengine.submit(lambda: 21).result(30))"
+    call = "dcengine.submit(lambda value: value, dcengine.put(21)).result(30)"
+    code = f"import dcengine; dcengine.connect({url!r}); print({call})"
     return int(subprocess.check_output([sys.executable, "-c", code], env=environment(), text=True, timeout=60))
 
 
@@ -90,14 +91,15 @@ def test_the_workers_are_complete_right_after_the_start(tmp_path: Path) -> None:
 
 
 def test_closing_ends_the_wait_for_the_first_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcengine.engine.questions.SETTLE_SECONDS", 600.0)
+    monkeypatch.setattr("dcengine.engine.workers.SETTLE_SECONDS", 600.0)
     monkeypatch.setattr("dcengine.cluster.cluster.SETTLE_SECONDS", 600.0)
     engine = dcengine.Engine(tmp_path / "work.db", workers=0).start()
     answers = [engine._link.start("workers"), engine._link.start("explain", "gpu")]
 
     engine.close()
 
-    assert [answer.result(30) for answer in answers] == [[], "no workers are connected"]
+    assert answers[0].result(30) == []
+    assert answers[1].result(30).sentence == "no workers are connected"
 
 
 async def test_its_application_may_be_mounted_before_it_is_started(tmp_path: Path) -> None:
@@ -252,6 +254,16 @@ def test_one_file_can_be_opened_and_closed_many_times(tmp_path: Path) -> None:
         with embedded(tmp_path / "work.db", workers=1, processes=False):
             assert dcengine.submit(triple, n).id == n + 1
             assert dcengine.job(1).result(30) == 0
+
+
+def test_what_waits_for_a_package_finds_it_in_the_next_engine(tmp_path: Path) -> None:
+    needs = "pkg.msgspec & exe.sh & site==moon"
+    with embedded(tmp_path / "work.db", workers=1, processes=False), pytest.warns(dcengine.NoMatchWarning):
+        job, batch = dcengine.submit(triple, 5, tags=needs), dcengine.map(triple, [1], tags=f"{needs} & !pkg.no-such")
+
+    with embedded(tmp_path / "work.db", workers=1, processes=False, worker_tags=["site=moon"]):
+        assert dcengine.job(job.id).result(30) == 15
+        assert dcengine.batch(batch.id).results(30) == [3]
 
 
 def test_a_closed_engine_says_so(tmp_path: Path) -> None:

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import dcengine
-from tests.engines import end, environment, eventually, family, gone, served, serving
-
-
-@contextmanager
-def joined(url: object, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "dcengine", "join", str(url), *arguments]
-    process = subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        end(process)
+from tests.engines import eventually, family, gone, joined, served, serving
 
 
 def ready() -> list[str]:
@@ -71,6 +57,21 @@ def test_a_joined_machine_comes_back_when_the_engine_does(tmp_path: Path) -> Non
             with serving(db, "--port", port, workers=0) as (_, again):
                 assert again["token"] == told["token"]
                 assert dcengine.submit(len, "abc").result(60) == 3
+            dcengine.connect(None)
+
+
+def test_tags_given_to_a_joined_machine_outlast_the_engine(tmp_path: Path) -> None:
+    db = tmp_path / "work.db"
+    with serving(db, workers=0) as (engine, told):
+        port = str(told["url"]).split(":")[2].split("/")[0]
+        with joined(told["url"], "--name", "box", "--tags", "cpu"):
+            dcengine.connect(str(told["url"]))
+            eventually(lambda: ready() == ["box"])
+            dcengine.tag_worker("box", "site=moon")
+            engine.kill()
+            engine.wait(10)
+            with serving(db, "--port", port, workers=0):
+                assert dcengine.submit(len, "abc", tags="site==moon & !cpu").result(60) == 3
             dcengine.connect(None)
 
 

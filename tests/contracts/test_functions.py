@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import sys
@@ -249,6 +250,124 @@ def test_a_job_can_be_followed_line_by_line_while_it_runs(engine: str, tmp_path:
     assert [(line.kind, line.text) for line in lines] == [("display", '{"data": {}}'), ("stderr", "at last\n")]
     assert [line.kind for line in dcengine.job(handle.id).follow()] == ["stdout", "display", "stderr"]
     assert str(handle.output) == "so far\nat last\n"
+
+
+def test_logging_warnings_and_prints_come_live_in_order_and_again_later(interruptible: str, tmp_path: Path) -> None:
+    def speak(path: str) -> None:
+        import logging
+        import warnings
+
+        print("printed")
+        logging.warning("before any configuration")
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", force=True)
+        logging.info("configured")
+        warnings.warn("careful", stacklevel=1)
+        print("printed again")
+        hold(path)
+
+    handle = dcengine.submit(speak, str(tmp_path / "go"))
+    lines = handle.follow()
+
+    heard: list[str] = []
+    while "printed again\n" not in heard:
+        heard.append(next(lines).text)
+    assert not handle.done()
+    (tmp_path / "go").touch()
+    assert list(lines) == []
+    (warned,) = [text for text in heard if "careful" in text]
+    configured, _, warning = warned.partition("UserWarning")
+    assert "before any configuration" in configured
+    assert "INFO configured" in configured
+    assert "careful" in warning
+    assert heard == ["printed\n", warned, "printed again\n"]
+    assert [line.text for line in dcengine.job(handle.id).follow()] == heard
+
+
+def test_a_handler_of_an_earlier_call_still_speaks_for_the_call_that_runs(interruptible: str) -> None:
+    def set_up() -> None:
+        import logging
+
+        logger = logging.getLogger("kept")
+        if not logger.handlers:
+            logger.addHandler(logging.StreamHandler())
+            logger.propagate = False
+        logger.error("said")
+
+    for handle in [dcengine.submit(set_up) for _ in range(3)]:
+        handle.result(30)
+        assert str(handle.output) == "said\n"
+
+
+def test_what_programs_and_c_code_write_is_heard_while_the_function_runs(interruptible: str, tmp_path: Path) -> None:
+    def speak(path: str) -> None:
+        import ctypes
+        import subprocess
+
+        print("python")
+        ctypes.CDLL(None).puts(b"c code")
+        subprocess.run(["echo", "a program"])
+        hold(path)
+
+    handle = dcengine.submit(speak, str(tmp_path / "go"))
+
+    eventually(lambda: str(handle.output) == "python\nc code\na program\n")
+    assert not handle.done()
+    (tmp_path / "go").touch()
+    handle.result(30)
+
+
+def test_a_bar_of_tqdm_is_the_jobs_progress(engine: str, tmp_path: Path) -> None:
+    def work(path: str) -> None:
+        from tqdm.auto import tqdm
+
+        for number in tqdm(range(4), desc="images"):
+            if number == 1:
+                time.sleep(0.2)
+            if number == 2:
+                hold(path)
+
+    handle = dcengine.submit(work, str(tmp_path / "go"))
+
+    eventually(lambda: handle.progress.done)
+    assert handle.progress.total == 4
+    (tmp_path / "go").touch()
+    handle.result(30)
+    assert handle.progress == dcengine.Progress(4, 4, "images")
+    assert str(handle.output) == ""
+
+
+def test_what_a_function_displays_is_a_line_and_has_a_plain_form(engine: str) -> None:
+    def show() -> None:
+        from IPython.display import HTML, display
+
+        print("before")
+        display(HTML("<b>bold</b>"))
+        print("after")
+
+    handle = dcengine.submit(show)
+
+    before, shown, after = handle.follow()
+    assert (before.text, after.text) == ("before\n", "after\n")
+    assert shown.kind == "display"
+    assert json.loads(shown.text)["data"]["text/html"] == "<b>bold</b>"
+    assert str(handle.output) == "before\n<IPython.core.display.HTML object>\nafter\n"
+
+
+def test_of_much_output_head_and_tail_are_kept(engine: str) -> None:
+    def chatter() -> None:
+        line = "x" * 1022
+        for number in range(17_000):
+            print(number % 10, line, sep="")
+        print("the end")
+
+    handle = dcengine.submit(chatter)
+    handle.result(60)
+
+    text = str(handle.output)
+    assert text.startswith("0xxx")
+    assert text.endswith("xxx\nthe end\n")
+    assert "bytes are left out here" in text
+    assert (16 << 20) - 2000 < len(text) < (16 << 20) + 200
 
 
 def test_following_tells_why_a_job_runs_again(engine: str, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_stage_that_nobody_can_run_is_told_at_once(engine: str) -> None:
     project.stage(name="nowhere", tags="quantum")(lambda item: item)
     project.add([1])
 
-    with pytest.warns(dcengine.api.NoMatchWarning, match="quantum"):
+    with pytest.warns(dcengine.NoMatchWarning, match="quantum"):
         project.run()
 
     assert "nowhere" in (project.status().warning or "")

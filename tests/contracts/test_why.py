@@ -33,7 +33,7 @@ def lease(project: dcengine.Project, stage: str, nickname: str) -> list[LeasedTa
 
 
 def test_nobody_has_its_tags_with_the_nearest_worker_and_what_it_lacks() -> None:
-    with pytest.warns(api.NoMatchWarning):
+    with pytest.warns(dcengine.NoMatchWarning):
         job = dcengine.submit(abs, -1, tags="gpu>=4")
 
     assert "gpu>=4" in job.why()

@@ -12,160 +12,71 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 import dcengine
+from benchmarks import faults
 from dcengine.owner import find_owner
-from dcengine.verbs import BatchStatus
-from tests.engines import embedded, environment, eventually, family
+from tests.engines import eventually
+from tests.faults.conftest import ROUNDS
 
-ROUNDS = int(os.environ.get("DCENGINE_ROUNDS", "1"))
-
-
-@pytest.fixture
-def dice() -> random.Random:
-    seed = int(os.environ.get("DCENGINE_SEED", random.randrange(10**6)))
-    print(f"seed {seed}")
-    return random.Random(seed)
+ITEMS = 2000
 
 
-def count(n: int, path: str) -> int:
-    """Note that item *n* ran, in a file that several processes append to."""
-    with open(path, "a") as file:
-        file.write(f"{n}\n")
-    time.sleep(0.002)
-    return n
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of an engine of this process, in whose cluster things happen."""
+    folder = tmp_path_factory.mktemp("inside")
+    with faults.embedded(folder):
+        yield folder
+    check_file(folder / "work.db")
 
 
-def runs_of(path: Path) -> Counter[int]:
-    return Counter(map(int, path.read_text().split()))
+@pytest.mark.parametrize("fault", [*faults.KILLED, "worker that stands still"])
+def test_a_map_survives_whatever_happens_to_its_cluster(inside: Path, dice: random.Random, fault: str) -> None:
+    for _ in range(ROUNDS):
+        hit_and_check(fault, inside, dice)
 
 
-def victims(kind: str) -> list[psutil.Process]:
-    """The processes of this process's engine that *kind* names."""
-    found = family(os.getpid())
-    servers = [one for one in found if _runs(one, "forkserver")]
-    if kind == "child":  # of a fork server: user code runs there
-        return [one for one in servers if _runs(one.parent(), "forkserver")]
-    if kind == "fork server":
-        return [one for one in servers if not _runs(one.parent(), "forkserver")]
-    launchers = [one for one in found if _runs(one, "dcengine.cluster.launcher")]
-    if kind == "launcher":
-        return [one for one in launchers if one.ppid() == os.getpid()]
-    return [one for one in launchers if one.ppid() != os.getpid()]  # scheduler and workers
+def hit_and_check(fault: str, folder: Path, dice: random.Random) -> None:
+    """Have *fault* hit a map of 2,000 items once or twice: each item is accepted exactly once, and nothing is stuck."""
+    at = sorted(dice.sample(range(50, ITEMS * 2 // 3), 1 if fault == "worker that stands still" else 2))
+    survival = faults.survive(fault, at, items=ITEMS, folder=folder, dice=dice)
+
+    survival.check(ITEMS)
+    print(f"{fault} at {at}: {survival.again} runs beyond one for each item, {survival.seconds:.2f} s")
 
 
-def _runs(process: psutil.Process | None, program: str) -> bool:
-    """Tell whether *process* is one of *program*; what has just ended is not."""
-    try:
-        return process is not None and program in " ".join(process.cmdline())
-    except psutil.Error:
-        return False
+def leave_programs(sign: str) -> None:
+    """Start programs, one of which has cut the ties to its parents, and go on for ever."""
+    subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
+    Path(sign).touch()
+    time.sleep(600)
 
 
-@pytest.mark.parametrize("kind", ["child", "fork server", "scheduler or worker", "launcher"])
-def test_a_map_survives_whoever_is_killed(tmp_path: Path, dice: random.Random, kind: str) -> None:
-    items, notes = 600, tmp_path / "notes"
-    with embedded(tmp_path / "work.db"):
-        dcengine.submit(len, "").result(60)
-        for _ in range(ROUNDS):
-            notes.write_text("")
-            before = credit()
-            batch = dcengine.map(count, range(items), [str(notes)] * items)
-            for _ in range(3):
-                reached = batch.status().done + dice.randrange(1, items // 5)
-                eventually(partial(has_reached, batch, reached))
-                for victim in dice.sample(found := victims(kind), min(1, len(found))):
-                    victim.kill()
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt what its children leave behind")
+def test_a_killed_worker_leaves_no_process_and_no_zombie(inside: Path, tmp_path: Path) -> None:
+    handle = dcengine.submit(leave_programs, str(tmp_path / "sign"))
+    eventually((tmp_path / "sign").exists)
+    below = {worker: worker.children(recursive=True) for worker in faults.processes("worker")}
+    (killed,) = [worker for worker, left in below.items() if len(left) == 4]  # fork server, child, two programs
 
-            assert batch.results(100) == list(range(items))
+    handle.cancel()  # or it would begin again elsewhere
+    killed.kill()
 
-            status = batch.status()
-            assert (status.succeeded, status.failed, status.cancelled) == (items, 0, 0)
-            assert credit() == before + items
-            runs = runs_of(notes)
-            assert set(runs) == set(range(items))
-            print(f"{kind}: {sum(runs.values()) - items} items ran more than once")
-    check_file(tmp_path / "work.db")
-
-
-def has_reached(batch: dcengine.BatchHandle, done: int) -> BatchStatus | None:
-    status = batch.status()
-    return status if status.done >= done or status.is_final else None
+    eventually(lambda: not any(psutil.pid_exists(one.pid) for one in (killed, *below[killed])))
+    with pytest.raises(dcengine.JobCancelled):
+        handle.result(30)
+    eventually(faults.is_well)
 
 
 def credit() -> int:
     return sum(row.tasks for row in dcengine.leaderboard())
-
-
-CLIENT = """
-import dcengine.api, random, sys, time
-dcengine.api.use_db(sys.argv[1])
-dice, acknowledged = random.Random(int(sys.argv[2])), open(sys.argv[3], "a", buffering=1)
-end = time.monotonic() + float(sys.argv[4])
-def add(n):
-    return n + 1
-while time.monotonic() < end:
-    try:
-        if dice.random() < 0.2:
-            batch = dcengine.map(add, range(dice.randrange(1, 50)))
-            acknowledged.write(f"batch {batch.id} {len(batch)}\\n")
-        else:
-            n = dice.randrange(10**6)
-            acknowledged.write(f"job {dcengine.submit(add, n).id} {n}\\n")
-    except dcengine.EngineBusy:
-        time.sleep(0.05)
-"""
-
-
-def test_no_acknowledged_job_is_lost_when_the_engine_is_killed_again_and_again(
-    tmp_path: Path, dice: random.Random
-) -> None:
-    db, seconds, kills = tmp_path / "work.db", 15.0 * ROUNDS, 0
-    logs = [tmp_path / f"acknowledged-{n}" for n in range(4)]
-    clients = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLIENT, str(db), str(dice.randrange(10**6)), str(log), str(seconds)],
-            env=environment(DCENGINE_WORKERS="1"),
-        )
-        for log in logs
-    ]
-    try:
-        over = time.monotonic() + seconds
-        while time.monotonic() < over:
-            if dice.random() < 0.8:  # most are killed while they serve, the others while they start
-                eventually(lambda: (owner := find_owner(db)) and owner.url)
-            time.sleep(dice.uniform(0, 0.5))  # the instant of the kill is what is random here
-            owner = find_owner(db)  # whichever client has started it
-            if owner is not None and owner.pid:
-                os.kill(owner.pid, signal.SIGKILL)
-                kills += 1
-        for client in clients:
-            assert client.wait(60) == 0
-    finally:
-        for client in clients:
-            client.kill()
-            client.wait()
-        end_owner(db)
-
-    promises = [line.split() for log in logs for line in log.read_text().splitlines()]
-    with embedded(db, workers=2):
-        for kind, id, what in promises:
-            if kind == "job":
-                assert dcengine.job(int(id)).result(60) == int(what) + 1
-            else:
-                assert dcengine.batch(int(id)).results(60) == list(range(1, int(what) + 1))
-        total = sum(1 if kind == "job" else int(what) for kind, _, what in promises)
-        # A client that was refused its answer may have stored more than it was told.
-        assert credit() >= total
-    print(f"{kills} kills, {len(promises)} acknowledged submissions of {total} items, 0 lost")
-    assert len(promises) > kills > 0
-    check_file(db)
 
 
 def end_owner(db: Path) -> None:

@@ -20,13 +20,6 @@ from tests.faults.test_kills import check_file, end_owner
 JOBS, STAGES = 200, 3
 
 
-@pytest.fixture
-def dice() -> random.Random:
-    seed = int(os.environ.get("DCENGINE_SEED", random.randrange(10**6)))
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
 def test_a_project_goes_on_where_its_killed_engine_was(
     tmp_path: Path, dice: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 import dcengine
 from dcengine.engine import Engine
+from dcengine.engine.running import Running
 from dcengine.jobs import Bundle
+from dcengine.runner.units import UnitReport
 from tests.engines import embedded, eventually
 
 ITEMS = 600
@@ -24,10 +26,10 @@ class Seen:
         self._call = core._call
         core._call = self._noted  # type: ignore[method-assign]
 
-    async def _noted(self, work: object, slot: object) -> object:
-        if isinstance(work, Bundle):
-            self.bundles.append(len(work.tasks))
-        return await self._call(work, slot)  # type: ignore[arg-type]
+    async def _noted(self, running: Running) -> UnitReport:
+        if isinstance(running.work, Bundle):
+            self.bundles.append(len(running.work.tasks))
+        return await self._call(running)
 
 
 @pytest.fixture

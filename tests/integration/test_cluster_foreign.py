@@ -16,7 +16,7 @@ import pytest
 from dcengine import __version__
 from dcengine.cluster import Slot, WorkerGone
 from dcengine.errors import SchedulerUnreachable
-from tests.integration.clusters import Watched, cluster, endings, is_running, unit, until, written
+from tests.integration.clusters import Watched, cluster, endings, is_running, results, unit, until, written
 from tests.integration.foreign import WITH_OLD_DCENGINE, WITHOUT_DCENGINE, foreign_dask
 
 
@@ -59,6 +59,18 @@ async def test_names_of_dask_resources_are_tags(tmp_path: Path) -> None:
             await workers(watched, 1)
 
             assert watched.cluster.workers["alpha"].tags["vaapi"] is None
+
+
+async def test_a_shared_unit_runs_in_the_process_of_somebody_elses_worker_and_others_do_not(tmp_path: Path) -> None:
+    async with foreign_dask(tmp_path) as dask:
+        process = await dask.start_worker("alpha", "--nthreads", "1")
+        async with cluster(scheduler=dask.address) as watched:
+            await workers(watched, 1)
+            watched.cluster.want(lambda worker: True)
+            (slot,) = await watched.slots(1)
+
+            assert results(await watched.cluster.run(unit(os.getpid, (), is_shared=True), slot)) == [process.pid]
+            assert await watched.run(os.getpid, on=slot) != process.pid
 
 
 async def test_a_nannied_worker_runs_units_and_a_pilot_without_work_yields(tmp_path: Path) -> None:

@@ -214,6 +214,20 @@ async def test_a_killed_worker_loses_its_units_at_once_and_comes_back(tmp_path: 
         await until(lambda: not psutil.pid_exists(child), seconds=3)
 
 
+async def test_a_worker_that_is_started_again_keeps_the_tags_it_was_given() -> None:
+    async with cluster(workers=1, worker_tags=["cpu"]) as watched:
+        await watched.slots(1)
+        await watched.cluster.tag("w1", "site=moon")
+        killed = watched.cluster.pids["w1"]
+
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: watched.cluster.pids["w1"] != killed and watched.cluster.slots)
+
+        offered = watched.cluster.slots[0].worker.tags
+        assert offered["site"] == "moon"
+        assert "cpu" not in offered
+
+
 @pytest.mark.parametrize("victim", ["launcher", "scheduler"])
 async def test_a_killed_launcher_or_scheduler_is_replaced(victim: str, tmp_path: Path) -> None:
     before = descendants()
@@ -248,6 +262,60 @@ async def test_a_worker_that_stands_still_for_a_while_loses_nothing(tmp_path: Pa
         os.kill(watched.cluster.pids["w1"], signal.SIGCONT)
 
         assert results(await running) == ["slept"]
+
+
+async def test_a_worker_that_stands_still_past_its_lease_is_given_up_and_joins_again(tmp_path: Path) -> None:
+    async with cluster(workers=2, lease=1.5) as watched:
+        await watched.slots(2)
+        slot, other = watched.slot("w1"), watched.slot("w2")
+        running = asyncio.create_task(watched.cluster.run(unit(say_and_wait, (str(tmp_path / "pid"), 60)), slot))
+        child = int(await written(tmp_path / "pid"))
+        stopped = watched.cluster.pids["w1"]
+
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            with pytest.raises(WorkerGone, match="w1"):
+                await asyncio.wait_for(running, 20)
+            assert watched.cluster.slots == [other]
+            assert await watched.run(add_one, 1, on=other) == 2
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+
+        await watched.slots(2)
+        assert watched.cluster.pids["w1"] == stopped
+        await until(lambda: not psutil.pid_exists(child))
+        assert await watched.run(add_one, 2, on=watched.slot("w1")) == 3
+
+
+def stand_still() -> None:
+    time.sleep(1.5)
+
+
+async def test_an_engine_that_stands_still_itself_gives_no_worker_up() -> None:
+    async with cluster(workers=2, lease=0.8) as watched:
+        slots = list(await watched.slots(2))
+        for _ in range(2):
+            stand_still()
+            assert await watched.run(add_one, 1, on=slots[0]) == 2
+
+        assert watched.cluster.slots == slots
+
+
+def add_up(numbers: int) -> int:
+    """Keep the interpreter busy, without a look at anything else."""
+    return sum(range(numbers))
+
+
+async def test_workers_that_are_busy_or_have_nothing_to_say_are_not_given_up() -> None:
+    async with cluster(workers=2, lease=0.8) as watched:
+        slots = list(await watched.slots(2))
+        busy = asyncio.create_task(watched.run(add_up, 10**9, on=slots[0]))
+        done, _ = await asyncio.wait([member.gone for member in watched.cluster._members.values()], timeout=2.5)
+        assert not busy.done()
+        busy.cancel()
+
+        assert not done
+        assert watched.cluster.slots == slots
 
 
 async def test_closing_takes_bounded_time_though_a_worker_stands_still() -> None:

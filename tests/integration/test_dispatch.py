@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import dcengine
-from dcengine.runner.units import Unit
+from dcengine.engine.running import Running
+from dcengine.runner.units import Unit, UnitReport
 from tests.engines import embedded, eventually
 
 
@@ -60,7 +64,6 @@ def test_a_short_call_stuck_behind_a_long_one_is_taken_to_a_free_slot(tmp_path: 
 
 
 def test_a_worker_that_does_not_answer_does_not_hold_up_a_cancel(tmp_path: Path) -> None:
-    import os
     import signal
 
     with embedded(tmp_path / "work.db", workers=2) as engine:
@@ -76,3 +79,160 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_a_cancel(tmp_path: Path)
 
         with pytest.raises(dcengine.JobCancelled):
             handle.result(30)
+
+
+# ---- what takes too long -------------------------------------------------------------------
+
+
+def first_of_two(path: str) -> str:
+    """Hang if this is the first call that gets here; else end at once."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        print("the second")
+        return "the second"
+    print("the first", flush=True)
+    time.sleep(600)
+    return "the first"
+
+
+def quick_or_hung(path: str) -> str:
+    return first_of_two(path) if path else ""
+
+
+def test_items_behind_one_that_hangs_run_elsewhere(tmp_path: Path) -> None:
+    def quick_or_held(path: str) -> str:
+        deadline = time.monotonic() + 60
+        while path and not Path(path).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return "ended"
+
+    gate = tmp_path / "go"
+    with embedded(tmp_path / "work.db", workers=2) as engine:
+        dcengine.map(quick_or_held, [""] * 5000).results(60)
+        batch = dcengine.map(quick_or_held, ["", str(gate), *[""] * 3000])
+
+        eventually(lambda: all(batch[n].done() for n in range(2, 3002)))
+        assert not batch[1].done()
+        gate.touch()
+        assert batch.results(30) == ["ended"] * 3002
+        assert sum(row.tasks for row in engine.leaderboard()) == 8002
+
+
+@pytest.mark.parametrize("way", ["submit", "map", "project"])
+def test_a_straggler_is_run_a_second_time_and_the_first_result_counts(tmp_path: Path, way: str) -> None:
+    path = str(tmp_path / "begun")
+    with embedded(tmp_path / "work.db", workers=2) as engine:
+        dcengine.map(quick_or_hung, [""] * 20).results(30)
+        if way == "submit":
+            handle = dcengine.submit(quick_or_hung, path, speculative=True)
+        elif way == "map":
+            handle = dcengine.map(quick_or_hung, [*[""] * 300, path, *[""] * 300], speculative=True)[300]
+        else:
+            project = dcengine.Project("p")
+            project.stage(speculative=True)(quick_or_hung)
+            project.add([path])
+            project.run()
+            handle = project.job(1)
+        status = eventually(lambda: handle.status() if handle.status().is_final else None)
+
+        assert (status.state, status.errors) == ("succeeded", 0)
+        if way != "project":
+            assert handle.result() == "the second"
+        said = str(handle.output)
+        assert ("the first" in said, "the second" in said) == (True, True)
+        free = eventually(lambda: [worker.busy for worker in engine.workers()] == [0, 0])
+        assert free
+
+
+def test_a_worker_on_which_everything_fails_is_set_aside_and_does_little_harm(tmp_path: Path) -> None:
+    def needs_a_disk(path: str, number: int) -> int:
+        """Fail on the worker that the first call ran on."""
+        worker = str(os.getppid())
+        with suppress(FileExistsError):
+            os.symlink(worker, path)
+        time.sleep(0.001)
+        if os.readlink(path) == worker:
+            raise OSError("no disk")
+        return number
+
+    path = str(tmp_path / "bad")
+    with embedded(tmp_path / "work.db", workers=2) as engine:
+        eventually(lambda: [worker.state for worker in engine.workers()] == ["ready", "ready"])
+        batch = dcengine.map(needs_a_disk, [path] * 500, range(500))
+        status = batch.wait(60)
+
+        assert status.failed + status.succeeded == 500
+        assert 3 <= status.failed <= 12
+        ((subject, reason),) = {k: v for worker in engine.workers() for k, v in worker.set_aside.items()}.items()
+        assert subject.endswith("needs_a_disk")
+        assert "no disk" in reason
+        assert "is set aside for" in repr(engine.workers())
+
+
+# ---- calls that run together ---------------------------------------------------------------
+
+
+class Bundled:
+    """Counts the units of an engine and the calls in them."""
+
+    def __init__(self, engine: dcengine.Engine) -> None:
+        self.sizes: list[int] = []
+        core = engine._engine
+        call = core._call
+
+        async def counted(running: Running) -> UnitReport:
+            self.sizes.append(running.left)
+            return await call(running)
+
+        core._call = counted  # type: ignore[method-assign]
+
+
+def test_short_calls_run_together_each_with_its_own_end(tmp_path: Path) -> None:
+    def halved(number: int) -> float:
+        if number % 100 == 7:
+            raise ValueError(number)
+        if number == 111:
+            os._exit(3)
+        return number / 2
+
+    with embedded(tmp_path / "work.db", workers=2) as engine:
+        bundled = Bundled(engine)
+        with ThreadPoolExecutor(16) as threads:
+            handles = list(threads.map(lambda n: dcengine.submit(halved, n, crash_retries=0), range(600)))
+        for number, handle in enumerate(handles):
+            if number % 100 == 7:
+                with pytest.raises(ValueError, match=str(number)):
+                    handle.result(60)
+            elif number == 111:
+                with pytest.raises(dcengine.TaskCrashed):
+                    handle.result(60)
+            else:
+                assert handle.result(60) == number / 2
+
+    assert max(bundled.sizes) > 1
+    assert len(bundled.sizes) < 590
+
+
+def test_a_long_call_among_short_ones_holds_up_none(tmp_path: Path) -> None:
+    def short(number: int) -> int:
+        return number
+
+    def long(path: str) -> str:
+        deadline = time.monotonic() + 60
+        while not Path(path).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return path
+
+    gate = tmp_path / "go"
+    with embedded(tmp_path / "work.db", workers=2):
+        with ThreadPoolExecutor(16) as threads:
+            before = [threads.submit(dcengine.submit, short, n) for n in range(200)]
+            held = dcengine.submit(long, str(gate))
+            after = [threads.submit(dcengine.submit, short, n) for n in range(200)]
+        for future in [*before, *after]:
+            future.result().result(30)
+        assert not held.done()
+        gate.touch()
+        assert held.result(30) == str(gate)

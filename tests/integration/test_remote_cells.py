@@ -12,6 +12,7 @@ from IPython import version_info
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+import dcengine
 from tests.engines import embedded
 
 Run = Callable[[str], str]
@@ -122,3 +123,16 @@ def test_functions_on_the_same_worker_print_and_ask_as_before(run: Run) -> None:
     said = run("import dcengine\nprint(dcengine.submit(lambda: __import__('builtins').input.__name__).result(30))")
 
     assert said == "input\n"
+
+
+def test_a_cell_runs_where_a_job_has_made_a_shell_of_its_own(run: Run) -> None:
+    def publish() -> bool:
+        from IPython.display import publish_display_data
+
+        publish_display_data({"text/plain": "published"})
+        return InteractiveShell.initialized()
+
+    run("%%distribute\nimport os\nos._exit(1)")  # the next process has no shell yet
+    assert dcengine.submit(publish).result()
+
+    assert run("%%distribute\nprint(1 + 1)").splitlines()[0] == "2"

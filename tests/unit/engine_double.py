@@ -9,11 +9,13 @@ from msgspec.structs import replace
 from dcengine import codec
 from dcengine.errors import InvalidTags, InvalidTransition, NotFound
 from dcengine.server import Role
+from dcengine.tags import parse_offer
 from dcengine.verbs import (
     BackupDone,
     BatchStatus,
     BatchSubmission,
     EngineStatus,
+    Explanation,
     FailedItem,
     Function,
     HistoryEntry,
@@ -32,6 +34,7 @@ from dcengine.verbs import (
     Transcript,
     VacuumDone,
     WorkerStatus,
+    WorkerVerdict,
 )
 from tests.unit.project_double import ProjectDouble
 
@@ -116,6 +119,12 @@ class EngineDouble(ProjectDouble):
         self._known(id)
         await self._wait(lambda: id in self.results, wait)
         return self.results.get(id)
+
+    async def ends(self, ids: list[int], *, wait: float = 0.0) -> dict[int, JobResult]:
+        self._asked("ends")
+        missing = {id: JobResult("missing", b"") for id in ids if id not in self.statuses}
+        await self._wait(lambda: bool(missing) or not self.results.keys().isdisjoint(ids), wait)
+        return missing | {id: self.results[id] for id in ids if id in self.results}
 
     async def output(self, id: int) -> str:
         self._asked("output")
@@ -245,9 +254,14 @@ class EngineDouble(ProjectDouble):
         self._asked("workers")
         return self.fleet
 
-    async def explain(self, tags: str) -> str:
+    async def explain(self, tags: str) -> Explanation:
         self._asked("explain")
-        return f"no worker matches {tags}"
+        verdicts = [WorkerVerdict(name=worker.name, lacking=[tags]) for worker in self.fleet]
+        return Explanation(sentence=f"no worker matches {tags}", workers=verdicts)
+
+    async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
+        self._asked("tag_worker")
+        return replace(self.fleet[0], name=name, tags=parse_offer(tags))
 
     async def leaderboard(
         self, project: str = "functions", *, span: Span = "all", limit: int = 1000

@@ -13,6 +13,7 @@ class DoubleLink:
     """The way to an engine double; remembers what was asked with which arguments."""
 
     def __init__(self) -> None:
+        self.told: set[tuple[object, str]] = set()
         self.loop = asyncio.new_event_loop()
         self.engine = EngineDouble()
         self.asked: list[tuple[Any, ...]] = []  #: verb, arguments, named arguments

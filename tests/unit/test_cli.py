@@ -111,7 +111,7 @@ def test_every_command_explains_itself(command: str) -> None:
     "command",
     [
         *("jobs list", "jobs show", "jobs result", "jobs why", "jobs cancel"),
-        *("workers", "status", "leaderboard", "doctor"),
+        *("workers list", "workers tag", "status", "leaderboard", "doctor"),
     ],
 )
 def test_every_listing_has_json(command: str) -> None:
@@ -401,7 +401,19 @@ def test_workers_shows_what_they_offer(link: WorkingLink, chosen: object) -> Non
     assert "gpu, gpu.memory=16GiB" in text
     assert "unfit: no cloudpickle" in text
     assert json.loads(good("workers", "--json"))[0]["contributor"] == "alice"
-    assert good("workers", "--tags", "tpu") == "no worker matches tpu\n"
+    explained = good("workers", "--tags", "tpu")
+    assert explained.startswith("no worker matches tpu\n")
+    assert "lacks tpu" in explained
+    assert json.loads(good("workers", "--tags", "tpu", "--json"))["workers"][0]["lacking"] == ["tpu"]
+
+
+def test_a_worker_is_given_other_tags(link: WorkingLink, chosen: object) -> None:
+    link.engine.fleet.append(
+        WorkerStatus(name="w1", address="tcp://h:1", contributor="a", state="ready", slots=1, busy=0, tags={})
+    )
+
+    assert good("workers", "tag", "w1", "gpu,site=lab") == "w1 offers gpu, site=lab\n"
+    assert json.loads(good("workers", "tag", "w1", "gpu", "--json"))["tags"] == {"gpu": None}
 
 
 def test_status_and_leaderboard_are_shown(chosen: object) -> None:

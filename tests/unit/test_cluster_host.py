@@ -6,17 +6,20 @@ import asyncio
 import itertools
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dcengine.cluster.host import Guest, HostedSlot, SlotClosed, report_of_nothing
+from dcengine.cluster.shelf import Shelf
 from dcengine.codec import pack, pack_call, pack_function, unpack
 from dcengine.runner.threads import ThreadSlot
 from dcengine.runner.units import Ending, Live, Unit
 
 _ids = itertools.count(1)
+SHELF = Shelf(Path("unused"), 0)
 
 
 def unit(function: Any, count: int = 1) -> Unit:
@@ -60,16 +63,16 @@ def test_the_report_of_nothing_has_an_empty_value_for_each_call() -> None:
 
 
 async def test_who_listens_hears_the_rest_and_then_the_end_when_a_guest_leaves() -> None:
-    guest = Guest(SimpleNamespace(), "engine")  # type: ignore[arg-type]
-    listening = asyncio.create_task(guest.listen())
+    guest = Guest(SimpleNamespace(), "engine", SHELF)  # type: ignore[arg-type]
+    listening = asyncio.create_task(guest.listen(60))
     await asyncio.sleep(0)
     guest.say(Live(unit=1, number=1, item=0, kind="stdout", data=b"last words"))
 
     await guest.close()
 
     assert [live.data for live in await asyncio.wait_for(listening, 10)] == [b"last words"]
-    left = Guest(SimpleNamespace(), "engine")  # type: ignore[arg-type]
-    listening = asyncio.create_task(left.listen())
+    left = Guest(SimpleNamespace(), "engine", SHELF)  # type: ignore[arg-type]
+    listening = asyncio.create_task(left.listen(60))
     await asyncio.sleep(0)
     await left.close()
     assert await asyncio.wait_for(listening, 10) == []

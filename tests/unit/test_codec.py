@@ -258,6 +258,25 @@ def test_a_flag_needs_no_reason_and_no_long_one() -> None:
     assert len(flagged(InvalidInput("x" * 5000))[0].message) == codec.REASON_LIMIT
 
 
+def test_an_exception_that_is_huge_comes_back_with_a_shorter_message() -> None:
+    back = codec.exception_from(codec.failure_from(KeyError("x" * 10_000_000)))
+
+    assert type(back) is KeyError
+    assert 0 < len(str(back)) < 100_000
+
+
+def test_an_exception_that_carries_too_much_does_not_travel_itself() -> None:
+    class Loaded(Exception):
+        def __init__(self, load: bytes) -> None:
+            super().__init__("heavy")
+            self.load = load * 2
+
+    failure = codec.failure_from(Loaded(bytes(10_000_000)))
+
+    assert failure.exception is None
+    assert isinstance(codec.exception_from(failure), RemoteError)
+
+
 def test_a_huge_traceback_is_cut_in_the_middle() -> None:
     failure = codec.failure_from(caught(ValueError("x" * 10_000_000)))
 
@@ -272,6 +291,7 @@ FACTS = {
     "float": 1.5,
     "bool": True,
     "int | str": 3,
+    "int | None": None,
     "list[str]": ["one", "two"],
 }  #: by annotation
 

@@ -54,7 +54,9 @@ def test_graphics_processors_are_offered_with_the_memory_of_the_smallest(program
     offered = facts.discover()
 
     gpu = {name: value for name, value in offered.items() if name.startswith(("gpu", "cuda"))}
-    assert gpu == {"gpu": None, "gpu.count": "2", "gpu.name": "NVIDIA H200", "gpu.memory": "15GiB", "cuda": "12.4"}
+    uuids = {"gpu.uuid": "GPU-aaa,GPU-bbb"}
+    expected = {"gpu": None, "gpu.count": "2", "gpu.name": "NVIDIA H200", "gpu.memory": "15GiB", "cuda": "12.4"}
+    assert gpu == {**expected, **uuids}
 
 
 @pytest.mark.parametrize(
@@ -127,3 +129,51 @@ def test_affinity_limits_the_number_of_processors(limits: Path) -> None:
     finally:
         os.sched_setaffinity(0, allowed)
     assert facts.cpu_count(limits) == len(allowed)
+
+
+# ---- on demand -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is searched for packages first."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def distribute(folder: Path, name: str, version: str, module: str) -> None:
+    """Put what an installer leaves of a package into *folder*; the module itself ends whoever imports it."""
+    (folder / f"{module}.py").write_text("raise SystemExit(9)")
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "top_level.txt").write_text(f"{module}\n")
+
+
+def test_packages_are_found_by_either_name_and_are_not_imported(installed: Path) -> None:
+    distribute(installed, "fancy_thing", "2.1", "fancything")
+
+    found = facts.look_up(["pkg.fancy-thing", "pkg.Fancy_Thing", "pkg.fancything", "pkg.fancy"])
+
+    assert found == {"pkg.fancy-thing": "2.1", "pkg.Fancy_Thing": "2.1", "pkg.fancything": "2.1"}
+
+
+def test_any_program_on_the_path_is_found_when_asked_for(programs: Path) -> None:
+    install(programs, "ripgrep")
+
+    assert facts.look_up(["exe.ripgrep", "exe.grep"]) == {"exe.ripgrep": None}
+
+
+def test_broken_metadata_is_a_package_that_is_missing(installed: Path) -> None:
+    (installed / "broken-1.0.dist-info").mkdir()
+    (installed / "odd-1.0.dist-info").mkdir()
+    (installed / "odd-1.0.dist-info" / "METADATA").write_bytes(b"\xff\xfe\x00")
+
+    assert facts.look_up(["pkg.broken", "pkg.odd"]) == {}
+
+
+@pytest.mark.parametrize("name", ["pkg.", "exe.../sh", "exe./bin/sh", "pkg.a b", "pkg.os;x", "gpu", "pkg." + "a" * 101])
+def test_what_is_no_name_is_not_looked_for(name: str) -> None:
+    assert facts.look_up([name]) == {}

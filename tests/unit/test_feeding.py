@@ -7,21 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcengine.engine import feeding
-from dcengine.engine.feeding import (
-    CHUNKS_LEFT,
-    FLAGGED_TURN,
-    GROWTH,
-    TARGET_SECONDS,
-    USAGE_HALF_LIFE,
-    Feed,
-    FlaggedSource,
-    OpenBatch,
-    Pace,
-    TaskSource,
-    Usage,
-    fits,
-    nearest,
-)
+from dcengine.engine.feeding import FLAGGED_TURN, USAGE_HALF_LIFE, Feed, Usage, explained, fits
+from dcengine.engine.paces import CHUNKS_LEFT, GROWTH, TARGET_SECONDS, Pace
+from dcengine.engine.waiting import FlaggedSource, OpenBatch, TaskSource
 from dcengine.jobs import BatchInfo, State, Worker
 
 
@@ -69,6 +57,88 @@ def test_a_chunk_never_takes_more_than_its_share_of_what_remains(remaining: int,
     size = pace.chunk(remaining, slots)
 
     assert 1 <= size <= max(1, remaining / (CHUNKS_LEFT * slots))
+
+
+def test_chunks_are_smaller_where_calls_take_longer() -> None:
+    pace = Pace()
+    for _ in range(3):
+        pace.learn(1000, 1.0, "fast")
+        pace.learn(1000, 10.0, "slow")
+
+    assert pace.chunk(10**6, 2, "fast") == 100
+    assert pace.chunk(10**6, 2, "slow") == 10
+
+
+def test_what_is_usual_is_not_what_a_straggler_takes() -> None:
+    pace = Pace()
+    for seconds in (0.1, 0.1, 30.0, 0.1):
+        pace.learn(1, seconds)
+
+    assert pace.usual == pytest.approx(0.1)
+
+
+def test_a_call_that_is_late_already_counts_as_slow() -> None:
+    pace = Pace()
+    pace.learn(1000, 1.0, "w1")
+    pace.take_at_least(2.0, "w1")
+
+    assert pace.chunk(10**6, 2, "w1") == 1
+
+
+# ---- calls that run together ---------------------------------------------------------------
+
+
+def short_ahead(functions: list[bytes | None], seconds: dict[bytes, float]) -> int:
+    """How many of these calls, in this order, run together on the only slot."""
+    feed = Feed()
+    source = feed.tasks(1, 1, "", 1)
+    for function in functions:
+        source.add(0, function=function)
+    for function, each in seconds.items():
+        feed.pace(function).learn(100, 100 * each)
+    return feed.short_ahead(source, 1, "w1")
+
+
+def test_short_calls_run_together() -> None:
+    assert short_ahead([b"f"] * 100, {b"f": 0.001}) == 25
+    assert short_ahead([b"f", b"g"] * 50, {b"f": 0.001, b"g": 0.001}) == 25
+
+
+@pytest.mark.parametrize("other", [b"slow", b"unknown", None])
+def test_what_is_not_known_to_be_short_ends_the_row(other: bytes | None) -> None:
+    seconds = {b"f": 0.001, b"slow": 10.0}
+
+    assert short_ahead([b"f"] * 5 + [other] + [b"f"] * 100, seconds) == 5
+    assert short_ahead([other] + [b"f"] * 100, seconds) == 1
+
+
+def test_calls_that_run_together_take_no_longer_than_a_chunk() -> None:
+    assert short_ahead([b"f", b"g"] * 500, {b"f": 0.01, b"g": 0.03}) == 5
+
+
+def test_few_calls_run_one_by_one() -> None:
+    assert short_ahead([b"f"] * 7, {b"f": 0.001}) == 1
+
+
+def test_a_source_knows_what_its_tasks_call_in_the_order_of_their_priorities() -> None:
+    source = Feed().tasks(1, 1, "", 1)
+    source.add(0, 2, function=b"f")
+    source.add(0, function=b"g")
+    source.add(5, function=b"h")
+    source.add(0, function=b"f", is_next=True)
+
+    assert list(source.functions()) == [(b"h", 1), (b"f", 3), (b"g", 1)]
+    assert source.take(3) == 3
+    assert list(source.functions()) == [(b"f", 1), (b"g", 1)]
+    assert source.next_function == b"f"
+
+
+def test_who_shuns_a_source_is_not_told_of_it_for_a_while() -> None:
+    source = Feed().tasks(1, 1, "", 1)
+    source.be_shunned_by("w1", 60.0)
+
+    assert source.is_shunned_by("w1")
+    assert not source.is_shunned_by("w2")
 
 
 @given(st.integers(1, 500), st.lists(st.integers(1, 499), max_size=5), st.integers(1, 8))
@@ -172,7 +242,7 @@ def test_taking_uses_the_highest_priority_first() -> None:
 
 def test_who_is_unfit_is_said_with_the_reason() -> None:
     assert not fits("", a_worker(unfit="no dcengine"))
-    assert "w1 cannot be used: no dcengine" in nearest("gpu", [a_worker(unfit="no dcengine")])
+    assert "w1 cannot be used: no dcengine" in explained("gpu", [a_worker(unfit="no dcengine")]).sentence
 
 
 # ---- fair turns ----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from dcengine.cli import app
 from dcengine.codec import Failure, pack, pack_failure, pack_function, pack_json
 from dcengine.errors import DatabaseForeign, StoreError
 from dcengine.jobs import JobState, State
+from dcengine.references import REFERRING, key_of_job
 from dcengine.runner.units import Ending
 from dcengine.store import opening
 from dcengine.store.checking import check_history
@@ -90,6 +91,7 @@ class Life:
         self.outside()
         self.parts()
         self.batches()
+        self.calls()
 
     def outside(self) -> None:
         lease = {"kind": "lease", "lease_seconds": 100.0, "retries": 1, "back_off": 60.0, "credit": "unit"}
@@ -137,6 +139,15 @@ class Life:
         self.end((Ending.INTERRUPTED, b""))
         self.end((Ending.SUCCEEDED, VALUE))
         self.ask(self.engine.submit(Submission(function=FUNCTION, input=b"input")))
+
+    def calls(self) -> None:
+        """Have calls that take results: of the job that was submitted last, of items that succeeded and failed."""
+        file = self.ask(self.engine.status()).file
+        last = self.ask(self.engine.jobs(limit=1))[0].id
+        first = self.ask(self.engine.batch(1)).first_job
+        for jobs in ([last, first], [last + 1], [first + 1], [last + 3]):
+            keys = [key_of_job(job, file) for job in jobs]
+            self.ask(self.engine.submit(Submission(function=FUNCTION, input=REFERRING + pack([*keys, b"input"]))))
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +334,14 @@ DAMAGES = {
     "parts that are missing": ("UPDATE gather SET left = left + 1", "waits for 3 parts, but 2 are not in"),
     "gathers nothing": ("DELETE FROM gather", "is blocked, but gathers nothing"),
     "waits for nothing": ("UPDATE gather SET left = 0", "is blocked, though it waits for nothing"),
+    "argument of nothing": ("UPDATE dependency SET is_open = 0", "gathers nothing and waits for no argument"),
+    "argument that is not in": (
+        "UPDATE task SET state = 0 WHERE id IN (SELECT task FROM dependency)", "is queued, though the result of job",
+    ),
+    "argument that is in after all": ("UPDATE dependency SET is_open = 1", "is succeeded, but is said to be open"),
+    "argument that has failed": (
+        "UPDATE job SET state = 2 WHERE id IN (SELECT job FROM dependency)", "is blocked, though job",
+    ),
     "chunks that overlap": ("UPDATE chunk SET count = 2 WHERE batch = 1 AND first = 0", "they had ended before"),
     "chunk behind the end": (f"UPDATE chunk SET first = 90 WHERE id = {CHUNK}", "there are no such"),
     "chunk gone": (f"DELETE FROM chunk WHERE id = {CHUNK}", "which is not there"),

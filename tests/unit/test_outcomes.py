@@ -78,12 +78,24 @@ def test_what_did_not_end_goes_back_without_counting(ending: Ending) -> None:
     assert outcome.task == leased().to(State.QUEUED)
 
 
-@pytest.mark.parametrize("ending", [Ending.INTERRUPTED, Ending.NOT_RUN, Ending.RAISED, Ending.CRASHED])
-def test_what_nobody_wants_any_more_is_cancelled(ending: Ending) -> None:
-    outcome = after_run(leased(retries=5), ending, FAILURE, unwanted=True)
+@pytest.mark.parametrize(
+    ("ending", "value"),
+    [(Ending.INTERRUPTED, b""), (Ending.NOT_RUN, b""), (Ending.RAISED, FAILURE), (Ending.CRASHED, FAILURE)],
+)
+def test_what_nobody_wants_any_more_is_cancelled(ending: Ending, value: bytes) -> None:
+    outcome = after_run(leased(retries=5), ending, value, unwanted=True)
 
     assert outcome.task.state is State.CANCELLED
     assert isinstance(exception_from(unpack_failure(outcome.output or b"")), JobCancelled)
+
+
+@pytest.mark.parametrize("meant", [{"unwanted": True}, {"unwanted": False, "interrupted": True}])
+def test_a_cancelled_job_says_that_it_took_force(meant: dict[str, bool]) -> None:
+    outcome = after_run(leased(), Ending.INTERRUPTED, b"it took force", **meant)  # type: ignore[arg-type]
+
+    assert outcome.task.state is State.CANCELLED
+    assert outcome.reason == "it took force"
+    assert str(exception_from(unpack_failure(outcome.output or b""))).endswith("was cancelled: it took force")
 
 
 def test_a_result_that_came_in_time_is_kept_even_if_nobody_wants_it() -> None:

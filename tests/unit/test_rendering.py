@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcengine.lists import Leaderboard, WorkerList
+from dcengine.lists import Explained, Leaderboard, WorkerList
 from dcengine.verbs import (
     BatchStatus,
+    Explanation,
     FailedItem,
     JobStatus,
     LeaderboardRow,
@@ -20,6 +21,7 @@ from dcengine.verbs import (
     ProjectStatus,
     StageStatus,
     WorkerStatus,
+    WorkerVerdict,
 )
 from dcengine_magics.views import rendering, wording
 
@@ -81,7 +83,17 @@ def workers(text: str) -> tuple[str, str]:
     return rendering.workers_html([worker]), repr(WorkerList([worker]))
 
 
-FORMS = [batch, job, project, leaderboard, workers]
+def explanation(text: str) -> tuple[str, str]:
+    verdicts = [
+        WorkerVerdict(name=text, lacking=[text]),
+        WorkerVerdict(name="b", lacking=[], problem=text),
+        WorkerVerdict(name="c", lacking=[]),
+    ]
+    explained = Explained.of(Explanation(sentence=text, workers=verdicts))
+    return rendering.explanation_html(explained), repr(explained)
+
+
+FORMS = [batch, job, project, leaderboard, workers, explanation]
 
 
 class Reader(HTMLParser):

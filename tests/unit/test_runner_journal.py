@@ -88,14 +88,30 @@ def test_text_is_read_until_it_is_sent(sides: tuple[Journal, Journal]) -> None:
     assert slot.text_after(2) == [(0, b"later")]
 
 
-def test_text_without_room_is_cut_off(sides: tuple[Journal, Journal]) -> None:
+def test_of_more_text_than_there_is_room_for_the_newest_is_read(sides: tuple[Journal, Journal]) -> None:
     slot, child = sides
-    for _ in range(3):
-        child.append_text(0, b"x" * 50_000)
+    for number in range(20_000):
+        child.append_text(number % 2, b"%06d\n" % number, is_beyond=True)
 
     pieces = slot.text_after(0)
-    assert 60_000 < sum(len(data) for _, data in pieces) < 70_000
-    assert {data.strip(b"x") for _, data in pieces} == {b""}
+    assert [data for _, data in pieces] == [b"%06d\n" % number for number in range(20_000 - len(pieces), 20_000)]
+    assert len(pieces) > 64 * 1024 // 20
+    assert slot.left_out_before(pieces) == 7 * (20_000 - len(pieces))
+
+    child.note_said(3)
+    assert slot.text_after(3) == pieces
+    child.forget_text(4)
+    assert slot.text_after(4) == []
+    assert slot.left_out_before([]) == 0
+
+
+def test_of_a_text_larger_than_the_room_the_end_is_read(sides: tuple[Journal, Journal]) -> None:
+    slot, child = sides
+    child.append_text(0, b"x" * 100_000 + b"end")
+
+    ((_, text),) = slot.text_after(0)
+    assert text.endswith(b"end")
+    assert 60_000 < len(text) < 70_000
 
 
 def test_a_crash_report_is_what_was_written_behind_the_memory(sides: tuple[Journal, Journal]) -> None:

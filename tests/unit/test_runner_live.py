@@ -14,6 +14,7 @@ from dcengine.errors import PayloadTooLarge
 from dcengine.runner import capture, live
 from dcengine.runner.live import LIMIT, LiveChannel
 from dcengine.runner.progress import progress, track
+from dcengine.runner.tail import Tail, left_out_line
 from dcengine.runner.units import Live
 from dcengine.verbs import Progress
 
@@ -106,18 +107,44 @@ def test_what_is_shown_while_a_message_goes_out_comes_after_it(listener: Listene
     ]
 
 
-def test_printed_text_above_the_limit_is_left_out_and_that_is_said(
-    channel: LiveChannel, listener: Listener, monkeypatch: pytest.MonkeyPatch
+def test_above_the_limit_head_and_tail_are_kept_and_what_is_left_out_is_told(
+    channel: LiveChannel, listener: Listener
 ) -> None:
-    monkeypatch.setattr(live, "TEXT_LIMIT", 10)
-    for _ in range(3):
-        channel.write(0, b"123456")
+    channel.begin(8, limit=20)
+    channel.write(0, b"0123456")
+    channel.write(1, b"789ab")
+    channel.flush()
+    assert [message.data for message in listener.messages] == [b"0123456", b"789"]
+
+    for number in range(5):
+        channel.write(0, b"line %d\n" % number)
+    channel.show("display", b"{}")
     channel.end_item()
     channel.write(0, b"next call")
     channel.end()
 
-    text = b"".join(message.data for message in listener.messages)
-    assert text == b"1234561234" + live.LEFT_OUT + b"next call"
+    text = b"".join(message.data for message in listener.messages if message.kind != "display")
+    assert text == b"0123456789" + left_out_line(30) + b"line 4\nnext call"
+
+
+def test_text_within_the_limit_is_whole(channel: LiveChannel, listener: Listener) -> None:
+    channel.begin(8, limit=20)
+    for number in range(10):
+        channel.write(0, b"%d\n" % number)
+    channel.end()
+
+    assert b"".join(message.data for message in listener.messages) == b"".join(b"%d\n" % n for n in range(10))
+
+
+def test_half_a_character_at_the_end_of_a_call_does_not_reach_the_next(
+    channel: LiveChannel, listener: Listener
+) -> None:
+    channel.write(0, "ä".encode()[:1])
+    channel.end_item()
+    channel.write(0, b"next")
+    channel.end()
+
+    assert [message.data.decode() for message in listener.messages] == ["\ufffd", "next"]
 
 
 def test_a_character_cut_in_two_is_put_together(channel: LiveChannel, listener: Listener) -> None:
@@ -202,6 +229,30 @@ def test_a_captured_stream_leaves_what_no_call_says_to_the_original() -> None:
 def test_a_captured_stream_takes_only_text() -> None:
     with pytest.raises(TypeError, match="must be str, not bytes"):
         capture.CapturedStream(0, io.StringIO()).write(b"x")  # type: ignore[arg-type]
+
+
+def test_a_tail_keeps_the_newest_bytes_of_both_streams() -> None:
+    tail = Tail(12)
+    for stream, text in [(0, b"first\n"), (1, b"err\n"), (0, b"a\n"), (0, b"b\n"), (1, b"c\n")]:
+        tail.add(stream, text)
+
+    assert tail.pieces() == [(1, b"err\n"), (0, b"a\nb\n"), (1, b"c\n")]
+    assert tail.left_out == 6
+
+
+def test_a_tail_without_a_line_begins_with_a_whole_character() -> None:
+    tail = Tail(5)
+    tail.add(0, "€€€".encode())
+
+    assert tail.pieces() == [(0, "€".encode())]
+    assert tail.left_out == 6
+
+
+def test_a_tail_of_nothing_counts() -> None:
+    tail = Tail(0)
+    tail.add(0, b"text")
+
+    assert (tail.pieces(), tail.left_out) == ([], 4)
 
 
 def test_many_threads_lose_no_line(channel: LiveChannel, listener: Listener) -> None:

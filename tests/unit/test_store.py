@@ -23,6 +23,7 @@ from dcengine.store.leasing import SELECT_QUEUED, Holder, Lease
 from dcengine.store.moving import Move, WakeDue
 from dcengine.store.names import Names
 from dcengine.store.opening import open_for_writing
+from dcengine.store.reads import StoredEnd
 from dcengine.store.saying import AddOutput
 from dcengine.store.submitting import AddBatch, Added, AddJob
 from dcengine.verbs import BatchSubmission, Options, Submission
@@ -79,7 +80,7 @@ async def test_a_job_goes_from_queued_over_leased_to_succeeded(store: Store) -> 
     assert (task.function, task.input) == (FUNCTION.digest, b"input")
     await store.apply(success(task))
 
-    assert await store.reads.end(added.id) == ("succeeded", b"output", None)
+    assert await store.reads.end(added.id) == StoredEnd("succeeded", b"output")
     assert (await store.reads.counts())["succeeded"] == 1
     assert [row.tasks for row in await store.reads.leaderboard("functions")] == [1]
 
@@ -233,6 +234,24 @@ async def test_items_cannot_be_accepted_twice(store: Store) -> None:
     assert [row.tasks for row in await store.reads.leaderboard("functions")] == [4]
 
 
+@pytest.mark.parametrize(("first", "count"), [(0, 3), (2, 1), (3, 2), (4, 4), (5, 1), (0, 10)])
+async def test_items_of_overlapping_chunks_cannot_be_accepted_twice(store: Store, first: int, count: int) -> None:
+    added: Added = await store.apply(a_batch(10))
+
+    def report(first: int, count: int) -> AcceptChunk:
+        chunk = Chunk(batch=added.id, first=first, count=count, first_job=1 + first)
+        return AcceptChunk(1, chunk, pack([b"r"] * count), "w1", "bob", now())
+
+    for accepted in ((8, 2), (2, 4)):
+        await store.apply(report(*accepted))
+    with pytest.raises(StoreError, match="ended already"):
+        await store.apply(report(first, count))
+
+    await store.apply(report(0, 2))
+    await store.apply(report(6, 2))
+    assert (await store.reads.batch(added.id)).succeeded == 10
+
+
 async def test_a_reopened_batch_lists_what_is_to_be_done_again(store: Store) -> None:
     added: Added = await store.apply(a_batch(10))
     task = Task(id=3, job=3, stage=1, batch=added.id, state=State.FAILED, attempt=1, errors=1, input=b"i")
@@ -254,7 +273,7 @@ async def test_every_item_of_a_batch_is_found_as_a_job(store: Store) -> None:
     )
 
     assert (await store.reads.job(6)).state == "succeeded"
-    assert await store.reads.end(6) == ("succeeded", pack([b"x", b"y"]), 1)
+    assert await store.reads.end(6) == StoredEnd("succeeded", pack([b"x", b"y"]), place=1, of=2)
     assert (await store.reads.job(7)).state == "open"
     assert await store.reads.end(7) is None
 
@@ -307,10 +326,10 @@ async def test_many_waiting_operations_share_few_commits(store: Store) -> None:
     commits = 0
     original = store._writer._commit
 
-    def counting(operations: list[Any]) -> list[Any]:
+    def counting(*batch: Any) -> list[Any]:
         nonlocal commits
         commits += 1
-        return original(operations)
+        return original(*batch)
 
     store._writer._commit = counting  # type: ignore[method-assign]
     await asyncio.gather(*(store.apply(a_job()) for _ in range(500)))

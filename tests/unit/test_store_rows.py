@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from dcengine.store.handing import END_JOB, SAVE_OUTPUT
 from dcengine.store.leasing import LEASE
-from dcengine.store.moving import END_JOB, MOVE, SAVE_OUTPUT
+from dcengine.store.moving import MOVE
 from dcengine.store.rows import SIZES, execute_rows, for_one
 
 INSERT = "INSERT INTO thing (id, name) VALUES (?, ?)"

@@ -150,7 +150,7 @@ def test_a_span_is_the_current_hour_and_so_many_before_it(hours: int, left: tupl
 
 def test_credit_of_an_old_file_is_sorted_into_spans(tmp_path: Path) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    first, second, third = (script for _, script in migrations())
+    first, second, third, *_ = (script for _, script in migrations())
     connection.executescript(first + second)
     connection.execute("INSERT INTO contributor (nickname) VALUES ('alice')")
     connection.execute("INSERT INTO standing (project, contributor, units) VALUES (1, 1, 7)")

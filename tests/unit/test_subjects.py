@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from dcengine.batches import BatchHandle
 from dcengine.codec import failure_from, pack_failure
 from dcengine.errors import EngineUnreachable, NotFound
-from dcengine.handles import BatchHandle, JobHandle
-from dcengine.lists import Leaderboard, WorkerList
+from dcengine.handles import JobHandle
+from dcengine.lists import Explained, Leaderboard, WorkerList
 from dcengine.verbs import (
     BatchStatus,
     EngineStatus,
+    Explanation,
     FailedItem,
     JobStatus,
     LeaderboardRow,
@@ -21,11 +23,13 @@ from dcengine.verbs import (
     StageOutput,
     StageStatus,
     WorkerStatus,
+    WorkerVerdict,
 )
 from dcengine_magics.views.subjects import (
     IDLE_LOOKS,
     LOST,
     BatchSubject,
+    ExplanationSubject,
     JobSubject,
     LeaderboardSubject,
     Pace,
@@ -36,6 +40,8 @@ from dcengine_magics.views.subjects import (
 
 BATCH = BatchStatus(id=1, project="functions", name="f", state="open", count=10)
 JOB = JobStatus(id=1, project="functions", number=1, name="f", state="open", task_state="queued")
+VERDICT = WorkerVerdict(name="w7", lacking=["gpu"])
+EXPLAINED = Explained.of(Explanation(sentence="1 worker, w7, lacks gpu", workers=[VERDICT]))
 
 
 class Way:
@@ -177,6 +183,15 @@ def test_everything_that_is_shown_has_its_subject() -> None:
     assert isinstance(subject_of(JobHandle(way, 1)), JobSubject)
     assert isinstance(subject_of(Leaderboard()), LeaderboardSubject)
     assert isinstance(subject_of(WorkerList()), WorkersSubject)
+    assert isinstance(subject_of(EXPLAINED), ExplanationSubject)
+
+
+def test_an_explanation_is_as_it_was_when_it_was_asked_for() -> None:
+    sight = subject_of(EXPLAINED).look(1.0)
+
+    assert sight.is_over
+    assert "lacks gpu" in sight.html
+    assert sight.text == repr(EXPLAINED)
 
 
 def test_what_the_engine_raises_comes_through() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcengine.errors import InvalidTags
-from dcengine.tags import (
+from dcengine.tags import explain, parse_offer
+from dcengine.tags.expressions import (
     DEPTH_LIMIT,
     Comparison,
     Either,
@@ -15,9 +16,7 @@ from dcengine.tags import (
     Expression,
     Negation,
     Present,
-    explain,
     parse,
-    parse_offer,
 )
 
 OFFER: dict[str, str | None] = {

@@ -20,6 +20,7 @@ from dcengine.verbs import (
     Completion,
     Deletion,
     EngineStatus,
+    Explanation,
     FailedItem,
     Flag,
     Heartbeat,
@@ -41,6 +42,7 @@ from dcengine.verbs import (
     StageSpec,
     StageStatus,
     Standing,
+    StoredValue,
     TaskAnswer,
     TaskFailure,
     TaskFlag,
@@ -49,6 +51,7 @@ from dcengine.verbs import (
     VacuumDone,
     Verbs,
     WorkerStatus,
+    WorkerVerdict,
 )
 from tests.unit.engine_double import Tokens, batch_of, submission_of
 from tests.unit.losing import losing_answers
@@ -102,6 +105,7 @@ ITEMS = ItemsSubmission(
     imported=ImportStep(name="s3://a b/{0..9}", offset=4, before=b"\x01" * 32, after=b"\x02" * 32),
     request="r",
 )
+VERDICT = WorkerVerdict(name=ODD, lacking=["cuda>=12 (it has cuda=11)"], problem="cannot be used")
 ROW = LeaderboardRow("alice", 3, 0.75, 1)
 LEASED = LeasedTask(
     task=1,
@@ -134,12 +138,14 @@ class Asked(NamedTuple):
     answer: Any
 
 
+VALUE = StoredValue("ab" * 32, 7, 1.5, 2.5)
 ASKED = [
     Asked("submit", (msgspec.structs.replace(submission_of(abs, -1), request="r"),), {}, JOB),
     Asked("submit_batch", (msgspec.structs.replace(batch_of(codec.pack_function(abs), 2), request="r"),), {}, None),
     Asked("job", (7,), {}, JOB),
     Asked("jobs", (), {"state": "open", "project": ODD, "before": 9, "limit": 3}, [JOB]),
     Asked("result", (7,), {"wait": 0.0}, JobResult("expired", b"")),
+    Asked("ends", ([7, 8],), {"wait": 0.0}, {7: JobResult("failed", b"\x00\xff"), 8: JobResult("missing", b"")}),
     Asked("output", (7,), {}, "said\n"),
     Asked("transcript", (7,), {"after": 2, "wait": 0.0}, Transcript([Line(3, "stdout", "x")], True)),
     Asked("why", (7,), {}, "because"),
@@ -200,8 +206,12 @@ ASKED = [
     Asked("fail", ([TaskFailure(token="t", reason="no\nroom")],), {}, [REFUSED]),
     Asked("flag", ([TaskFlag(token="t", reason="dark"), TaskFlag(token="u")],), {}, [ACCEPTED, REFUSED]),
     Asked("release", (["t", "u"],), {}, [ACCEPTED, REFUSED]),
+    Asked("value", ("ab" * 32,), {}, VALUE),
+    Asked("read_value", ("ab" * 32,), {"at": 5, "size": 7}, b"1234567"),
+    Asked("delete_value", ("ab" * 32,), {}, True),
     Asked("workers", (), {}, [WORKER]),
-    Asked("explain", ("gpu & cuda>=12",), {}, "nobody"),
+    Asked("explain", ("gpu & cuda>=12",), {}, Explanation(sentence="nobody", workers=[VERDICT])),
+    Asked("tag_worker", (ODD, "gpu,note='a, b'"), {}, WORKER),
     Asked("leaderboard", (ODD,), {"span": "week", "limit": 5}, [ROW]),
     Asked("standing", (ODD, ODD), {"span": "month"}, Standing(ODD, 3, 14, 15)),
     Asked("status", (), {}, ENGINE),
@@ -245,7 +255,7 @@ async def listening(engine: Recorder) -> AsyncIterator[Listening]:
 def test_every_verb_is_asked_here() -> None:
     verbs = {name for name, _ in inspect.getmembers(Verbs, inspect.isfunction) if not name.startswith("_")}
 
-    assert verbs == {asked.verb for asked in ASKED}
+    assert verbs == {asked.verb for asked in ASKED} | {"put_value"}  # what comes in pieces: test_values_over_http
 
 
 @pytest.mark.parametrize("verb", sorted({asked.verb for asked in ASKED}))
@@ -295,9 +305,10 @@ async def test_a_verb_whose_answer_was_lost_is_asked_of_the_engine_once_or_under
 
 REPEATABLE = {
     # What moves nothing.
-    *("job", "jobs", "result", "output", "transcript", "why", "history", "batch", "batches", "reports", "failures"),
+    *("job", "jobs", "result", "ends", "output", "transcript", "why", "history"),
+    *("batch", "batches", "reports", "failures"),
     *("deletion", "imported", "project", "projects", "outputs", "failed_jobs", "find_job", "workers", "explain"),
-    *("leaderboard", "standing", "status", "join_ticket"),
+    *("leaderboard", "standing", "status", "join_ticket", "value", "read_value"),
     # What carries a name that the engine keeps, or says where something is to be.
     *("submit", "submit_batch", "add_jobs", "declare_project"),
     # What the engine answers alike when it is said again.

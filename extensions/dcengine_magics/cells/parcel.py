@@ -15,7 +15,8 @@ from typing import Any
 
 import cloudpickle
 
-from dcengine.codec import PROTOCOL, ship_local_modules_by_value
+from dcengine.buffered import PROTOCOL
+from dcengine.modules import ship_local_modules_by_value
 
 _here: ContextVar[dict[str, Any] | None] = ContextVar("dcengine_namespace", default=None)
 

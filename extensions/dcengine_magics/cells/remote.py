@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from dcengine.errors import InvalidOption
+from dcengine.runner import bars
 
 from . import parcel
 from .cell import Cell, CellResult
-from .descriptors import descriptors_taken
 from .errors import InvalidCell, NamesCannotTravel, NoInputOnWorkers
 from .remote_shell import RemoteShell
 
@@ -37,7 +37,7 @@ def run_cell(cell: Cell) -> CellResult:
         namespace.update(parcel.unpack(cell.names, namespace))
         known = set(namespace)
         try:
-            with descriptors_taken():
+            with bars.left_as_text():
                 value = shell.run(cell)
             return _result(cell, namespace, known, value)
         finally:

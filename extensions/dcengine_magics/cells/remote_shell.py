@@ -58,6 +58,8 @@ class RemoteShell(InteractiveShell):
         """Return this process's shell; it writes no history and reads no start-up files."""
         settings = Config()
         settings.HistoryManager.enabled = False
+        if InteractiveShell.initialized():  # one that a job made before the first cell: IPython does so by itself
+            InteractiveShell.instance().clear_instance()
         shell: RemoteShell = cls.instance(config=settings)
         shell.loop_runner = shell._run_in_new_loop
         return shell

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import dcengine
-from dcengine.api import NoMatchWarning
+from dcengine.cautions import NoMatchWarning
 from dcengine.errors import DcengineError
 from dcengine.handles import JobHandle
 

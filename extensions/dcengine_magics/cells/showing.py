@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 
 from dcengine.errors import PayloadTooLarge
-from dcengine.runner import live
-
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+from dcengine.runner import displays, live
+from dcengine.runner.displays import without_widgets
 
 
 def show(kind: str, content: Mapping[str, Any]) -> None:
@@ -22,23 +19,9 @@ def show(kind: str, content: Mapping[str, Any]) -> None:
     if channel is None:
         return
     try:
-        channel.show(kind, msgspec.json.encode(content, enc_hook=_plain))
+        displays.show(channel, kind, content)
     except PayloadTooLarge as error:
         raise error.with_traceback(None) from None
-
-
-def _plain(value: object) -> object:
-    """Return *value*, which JSON does not know, as something that it does."""
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    return str(value)
-
-
-def without_widgets(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mime bundle *data* without its live widget, which has no partner in the notebook."""
-    return {mime: content for mime, content in data.items() if mime != WIDGET_VIEW}
 
 
 class LivePublisher(DisplayPublisher):

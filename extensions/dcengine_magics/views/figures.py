@@ -131,7 +131,7 @@ def of_job(status: JobStatus) -> list[Figure]:
 JOB_WORDS = {
     "queued": "waits for its turn",
     "waiting": "waits to run again",
-    "blocked": "waits for its parts",
+    "blocked": "waits for others",
     "leased": "runs",
     "succeeded": "ends",
     "failed": "ends",

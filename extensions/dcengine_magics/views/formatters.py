@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from .subjects import Sight, Subject
 
 KINDS = (
-    ("dcengine.handles", "BatchHandle"),
+    ("dcengine.batches", "BatchHandle"),
     ("dcengine.handles", "JobHandle"),
     ("dcengine.projects", "Project"),
     ("dcengine.lists", "Leaderboard"),
     ("dcengine.lists", "WorkerList"),
+    ("dcengine.lists", "Explained"),
 )
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from dcengine.lists import Explained, aside_texts, verdict_text
 from dcengine.plain import clean
 from dcengine.verbs import BatchStatus, FailedItem, JobStatus, LeaderboardRow, ProjectStatus, StageStatus, WorkerStatus
 
@@ -134,7 +135,7 @@ def workers_html(rows: Sequence[WorkerStatus]) -> str:
         + _cell(f"{_dot(row.state)}{_code(row.name, 40)}", "white-space:nowrap")
         + _cell(f"{row.busy} of {row.slots}" if row.state == "ready" else escape(row.state), "white-space:nowrap")
         + _cell(_outside(row.contributor, 40), "overflow-wrap:anywhere;max-width:14em")
-        + _cell(_chips(row) + ("" if row.reason is None else _note(row.reason)), "overflow-wrap:anywhere")
+        + _cell(_chips(row) + "".join(map(_note, _problems(row))), "overflow-wrap:anywhere")
         + "</tr>"
         for row in rows[:ROWS]
     )
@@ -145,10 +146,28 @@ def workers_html(rows: Sequence[WorkerStatus]) -> str:
     )
 
 
+def explanation_html(explained: Explained) -> str:
+    """Return which workers match a tag expression, and what the others lack."""
+    body = "".join(
+        ROW
+        + _cell(f"{_dot('ready' if row.matches else 'unfit')}{_code(row.name, 40)}", "white-space:nowrap")
+        + _cell(_outside(verdict_text(row), 400), "overflow-wrap:anywhere")
+        + "</tr>"
+        for row in explained.workers[:ROWS]
+    )
+    table = _table(_header(("worker", "left"), ("verdict", "left")), body) if body else ""
+    return _frame(_note(explained), table, _more(len(explained.workers) - ROWS, "workers"))
+
+
 def _dot(state: str) -> str:
     colour = {"ready": GREEN, "unfit": RED}.get(state, BLUE)
     style = f"display:inline-block;width:8px;height:8px;border-radius:4px;margin-right:6px;background:{colour}"
     return f'<span style="{style}"></span>'
+
+
+def _problems(worker: WorkerStatus) -> list[str]:
+    """Return why *worker* cannot be used, and for what it is set aside."""
+    return [*([worker.reason] if worker.reason is not None else []), *aside_texts(worker)]
 
 
 def _chips(worker: WorkerStatus) -> str:

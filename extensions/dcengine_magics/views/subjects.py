@@ -9,10 +9,11 @@ from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any, NamedTuple, Protocol
 
+from dcengine.batches import BatchHandle
 from dcengine.codec import unpack_failure
 from dcengine.errors import ClusterError, EngineError, NotFound, StoreError
-from dcengine.handles import BatchHandle, JobHandle, Link
-from dcengine.lists import Leaderboard, WorkerList
+from dcengine.handles import JobHandle, Link
+from dcengine.lists import Explained, Leaderboard, WorkerList
 from dcengine.verbs import (
     BatchStatus,
     EngineStatus,
@@ -185,6 +186,18 @@ class WorkersSubject:
         return any(worker.state == "starting" for worker in self._workers) or _is_running(link, patience)
 
 
+class ExplanationSubject:
+    """Which workers match a tag expression, as it was when that was asked."""
+
+    cancel: Callable[[], object] | None = None
+
+    def __init__(self, explained: Explained) -> None:
+        self._explained = explained
+
+    def look(self, patience: float) -> Sight:
+        return Sight(rendering.explanation_html(self._explained), repr(self._explained), is_over=True)
+
+
 class Rest:
     """Tells a pause between two pieces of work from the end of it."""
 
@@ -212,6 +225,8 @@ def subject_of(thing: Any) -> Subject:
         return LeaderboardSubject(thing)
     if isinstance(thing, WorkerList):
         return WorkersSubject(thing)
+    if isinstance(thing, Explained):
+        return ExplanationSubject(thing)
     from dcengine import api  # a project belongs to whichever engine is in use
 
     return ProjectSubject(api.current(), thing.name, repr(thing))

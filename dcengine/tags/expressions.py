@@ -1,7 +1,9 @@
-"""Tags: what workers offer, what jobs ask for, and why nobody matches. No I/O.
+"""Tags: what jobs ask of workers. No I/O.
 
 An expression is made of clauses (``gpu``, ``gpu.memory>=16GiB``, ``python==3.11.*``, ``site==lab``),
 joined by ``&`` and ``|``, negated by ``!``, grouped by parentheses; ``&`` binds tighter than ``|``.
+``devices(gpu=1)`` asks for so many of a worker's devices for a task alone; it stands beside the others,
+joined by ``&``.
 """
 
 from __future__ import annotations
@@ -11,20 +13,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from .errors import InvalidTags
+from ..errors import InvalidOption, InvalidTags
+from .offers import NAME, QUOTED_VALUE, Offer, devices_offered
 from .quantities import compare, has_unit, quantity, version
-
-Offer = Mapping[str, "str | None"]  #: what one worker has; a tag without a value is None
 
 LENGTH_LIMIT = 4096  #: characters of an expression
 DEPTH_LIMIT = 50  #: parentheses and negations inside each other
+DEVICES_LIMIT = 1024  #: devices of one kind that a task may ask for
 
-_NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+LOOKED_UP = re.compile(r"(?:pkg|exe)\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  #: tags that are looked for on demand
+
+_COUNT = re.compile(r"[0-9]{1,6}")
 _OPERATOR = re.compile(r"==|!=|>=|<=|>|<|=")
 _SPACED_QUANTITY = re.compile(r"\d+(?:\.\d+)?[ \t]+[A-Za-z]+")
 _BARE_VALUE = re.compile(r"[^\s&|!()<>=,;\"']+")
-_QUOTED_VALUE = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 
 
 # ---- expressions ---------------------------------------------------------------------------
@@ -40,6 +44,10 @@ class Expression(ABC):
     def lacking(self, offered: Offer) -> list[Expression]:
         """Return the fewest clauses that a worker with *offered* lacks; none if it matches."""
         return [] if self.matches(offered) else [self]
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all tags that it mentions."""
+        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,9 @@ class Present(Expression):
     def matches(self, offered: Offer) -> bool:
         return self.name in offered
 
+    def names(self) -> frozenset[str]:
+        return frozenset((self.name,))
+
     def __str__(self) -> str:
         return self.name
 
@@ -78,8 +89,25 @@ class Comparison(Expression):
         found = offered.get(self.name)
         return found is not None and compare(found, self.operator, self.value)
 
+    def names(self) -> frozenset[str]:
+        return frozenset((self.name,))
+
     def __str__(self) -> str:
         return f"{self.name}{self.operator}{_quoted(self.value)}"
+
+
+@dataclass(frozen=True)
+class Devices(Expression):
+    """The worker has so many devices of a kind, which the task is to have for itself alone."""
+
+    kind: str
+    count: int
+
+    def matches(self, offered: Offer) -> bool:
+        return devices_offered(offered, self.kind) >= self.count
+
+    def __str__(self) -> str:
+        return f"devices({self.kind}={self.count})"
 
 
 @dataclass(frozen=True)
@@ -90,6 +118,9 @@ class Negation(Expression):
 
     def matches(self, offered: Offer) -> bool:
         return not self.part.matches(offered)
+
+    def names(self) -> frozenset[str]:
+        return self.part.names()
 
     def __str__(self) -> str:
         return f"!{_grouped(self.part, (Every, Either, Comparison))}"
@@ -107,6 +138,9 @@ class Every(Expression):
     def lacking(self, offered: Offer) -> list[Expression]:
         return [clause for part in self.parts for clause in part.lacking(offered)]
 
+    def names(self) -> frozenset[str]:
+        return frozenset().union(*(part.names() for part in self.parts))
+
     def __str__(self) -> str:
         return " & ".join(_grouped(part, (Either,)) for part in self.parts)
 
@@ -122,6 +156,9 @@ class Either(Expression):
 
     def lacking(self, offered: Offer) -> list[Expression]:
         return min((part.lacking(offered) for part in self.parts), key=len)
+
+    def names(self) -> frozenset[str]:
+        return frozenset().union(*(part.names() for part in self.parts))
 
     def __str__(self) -> str:
         return " | ".join(map(str, self.parts))
@@ -149,6 +186,22 @@ def parse(expression: str) -> Expression:
     return _Reader(expression).read()
 
 
+@lru_cache(1024)
+def looked_up(expression: str) -> frozenset[str]:
+    """Return the names in *expression* that workers are asked for only when somebody mentions them."""
+    return frozenset(name for name in parse(expression).names() if LOOKED_UP.fullmatch(name))
+
+
+def with_versions(expression: str, packages: Mapping[str, str]) -> str:
+    """Return *expression* that asks for exactly these versions of *packages* too."""
+    if not packages:
+        return expression
+    parsed = parse(expression)
+    clauses = [] if isinstance(parsed, Anything) else [parsed]
+    exactly = [Comparison(f"pkg.{name}", "==", version) for name, version in sorted(packages.items())]
+    return str(Every(_flat([*clauses, *exactly], Every)))
+
+
 class _Reader:
     """Reads one expression from left to right."""
 
@@ -164,6 +217,9 @@ class _Reader:
         expression = self._either()
         if self._at < len(self._text):
             raise self._unexpected()
+        if _is_buried(expression):
+            at = self._text.index("devices")
+            raise self._wrong("devices(...) stands beside the other clauses, joined by &, not below | or !", at)
         return expression
 
     def _either(self) -> Expression:
@@ -198,9 +254,11 @@ class _Reader:
         return inside
 
     def _clause(self) -> Expression:
-        name = self._match(_NAME)
+        name = self._match(NAME)
         if name is None:
             raise self._wrong("a tag is missing")
+        if name == "devices" and self._take("("):
+            return self._devices()
         operator = self._match(_OPERATOR)
         if operator is None:
             return Present(name)
@@ -210,8 +268,19 @@ class _Reader:
             self._check_ordered(value, at)
         return Comparison(name, "==" if operator == "=" else operator, value)
 
+    def _devices(self) -> Expression:
+        kind = self._match(NAME)
+        if kind is None or not self._take("="):
+            raise self._wrong("devices are written like devices(gpu=1)")
+        at, count = self._at, self._match(_COUNT)
+        if count is None or not 0 < int(count) <= DEVICES_LIMIT:
+            raise self._wrong(f"a number of devices is from 1 to {DEVICES_LIMIT}", at)
+        if not self._take(")"):
+            raise self._wrong("this devices( is not closed; another kind is asked for by another devices(...)")
+        return Devices(kind, int(count))
+
     def _value(self) -> str:
-        quoted = _QUOTED_VALUE.match(self._text, self._at)
+        quoted = QUOTED_VALUE.match(self._text, self._at)
         if quoted is not None:
             self._advance(quoted.end())
             return quoted[1] if quoted[1] is not None else quoted[2]
@@ -258,7 +327,7 @@ class _Reader:
         sign = self._text[self._at]
         if sign in ",;":
             return self._wrong("use & between clauses")
-        if _NAME.match(sign):
+        if NAME.match(sign):
             return self._wrong("& or | is missing")
         return self._wrong(f"{sign!r} has no place here")
 
@@ -266,100 +335,46 @@ class _Reader:
         return InvalidTags(self._text, self._at if at is None else at, problem)
 
 
+def _asks_for_devices(expression: Expression) -> bool:
+    if isinstance(expression, Negation):
+        return _asks_for_devices(expression.part)
+    if isinstance(expression, Every | Either):
+        return any(map(_asks_for_devices, expression.parts))
+    return isinstance(expression, Devices)
+
+
+def _is_buried(expression: Expression) -> bool:
+    """Tell whether devices are asked for where they may not be needed: below | or !."""
+    clauses = expression.parts if isinstance(expression, Every) else (expression,)
+    return any(_asks_for_devices(clause) for clause in clauses if not isinstance(clause, Devices))
+
+
 def _flat(parts: list[Expression], kind: type[Every] | type[Either]) -> tuple[Expression, ...]:
     """Return *parts* with those of the same kind opened, since (a & b) & c is a & b & c."""
     return tuple(inner for part in parts for inner in (part.parts if isinstance(part, kind) else (part,)))
 
 
-# ---- what workers offer --------------------------------------------------------------------
-
-_OFFER = re.compile(rf"\s*(?P<name>{_NAME.pattern})\s*(?:==?\s*(?P<value>{_QUOTED_VALUE.pattern}|[^,;\"']*))?(?:,|$)")
-
-
-def parse_offer(text: str) -> dict[str, str | None]:
-    """Return the tags of one worker, written like ``gpu,site=lab,note="a, b"``.
-
-    Raises `InvalidTags` that names the position.
-    """
-    offered: dict[str, str | None] = {}
-    at, end = 0, len(text.rstrip())
-    while at < end:
-        match = _OFFER.match(text, at)
-        if match is None:
-            raise InvalidTags(text, at, "a worker's tags are written like gpu,site=lab; something else stands")
-        if match["name"] in offered:
-            raise InvalidTags(text, at, f"the tag {match['name']} is given twice")
-        offered[match["name"]] = _offered_value(match, text)
-        at = match.end()
-    return offered
+def devices_of(expression: str) -> dict[str, int]:
+    """Return how many devices of each kind *expression* asks for; raises `InvalidTags`."""
+    parsed = parse(expression)
+    clauses = parsed.parts if isinstance(parsed, Every) else (parsed,)
+    asked: dict[str, int] = {}
+    for clause in clauses:
+        if isinstance(clause, Devices):
+            asked[clause.kind] = asked.get(clause.kind, 0) + clause.count
+    return asked
 
 
-def _offered_value(match: re.Match[str], text: str) -> str | None:
-    value = match["value"]
-    if value is None:
-        return None
-    value = value.strip()
-    if not value:
-        raise InvalidTags(text, match.start("value"), f"the value of {match['name']} is missing")
-    return value[1:-1] if value[0] in "\"'" else value
-
-
-# ---- why nobody matches --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Which workers match an expression. `str()` says it in one sentence, or what the nearest one lacks."""
-
-    matching: list[str]
-    total: int
-    common: list[str]  #: clauses that no worker satisfies
-    nearest: str | None = None  #: the worker that lacks the fewest clauses, where none matches
-    lacking: list[str] | None = None  #: what it lacks, where that is more than what all lack
-    instead: list[str] | None = None  #: what it has in place of what all lack, such as gpu.memory=8GiB
-
-    def __str__(self) -> str:
-        if self.total == 0:
-            return "no workers are connected"
-        if self.matching:
-            return f"{len(self.matching)} of {_workers(self.total)} {'matches' if len(self.matching) == 1 else 'match'}"
-        if self.total == 1:
-            return f"1 worker, {self.nearest}, lacks {', '.join(self.common)}{self._instead()}"
-        nobody = f"none has {' or '.join(self.common)}" if self.common else "none matches"
-        return f"{_workers(self.total)}, {nobody}{self._nearest()}"
-
-    def _nearest(self) -> str:
-        if self.lacking:
-            return f"; nearest: {self.nearest}, lacks {', '.join(self.lacking)}"
-        return f"; nearest: {self.nearest}{self._instead()}" if self.instead else ""
-
-    def _instead(self) -> str:
-        return f" (it has {', '.join(self.instead)})" if self.instead else ""
-
-
-def explain(expression: Expression, workers: Mapping[str, Offer]) -> Explanation:
-    """Return which *workers* match *expression*, or what the nearest one lacks."""
-    lacking = {name: expression.lacking(offered) for name, offered in workers.items()}
-    matching = [name for name, clauses in lacking.items() if not clauses]
-    if matching or not lacking:
-        return Explanation(matching, len(workers), [])
-    # Of two that lack as much, the one with a value that is too small is nearer than the one with none.
-    nearest = min(lacking, key=lambda name: (len(lacking[name]), -len(_instead(lacking[name], workers[name]))))
-    common = [clause for clause in lacking[nearest] if all(clause in clauses for clauses in lacking.values())]
-    more = [_told(clause, workers[nearest]) for clause in lacking[nearest] if clause not in common]
-    instead = _instead(common, workers[nearest])
-    return Explanation([], len(workers), list(map(str, common)), nearest, more, instead)
-
-
-def _instead(clauses: list[Expression], offered: Offer) -> list[str]:
-    """Return what a worker with *offered* has where *clauses* ask for another value."""
-    names = {clause.name: None for clause in clauses if isinstance(clause, Comparison)}
-    return [f"{name}={offered[name]}" for name in names if offered.get(name) is not None]
-
-
-def _told(clause: Expression, offered: Offer) -> str:
-    return str(clause) + "".join(f" (it has {found})" for found in _instead([clause], offered))
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
+def with_devices(expression: str, devices: Mapping[Any, Any]) -> str:
+    """Return *expression* that asks for *devices* too; raises `InvalidOption`."""
+    clauses = []
+    for kind, count in devices.items():
+        if not isinstance(kind, str) or not NAME.fullmatch(kind):
+            raise InvalidOption("a kind of devices", repr(kind)[:100], "a name such as 'gpu'")
+        if not isinstance(count, int) or not 0 <= count <= DEVICES_LIMIT:
+            raise InvalidOption(f"devices of kind {kind!r}", repr(count)[:100], f"a number up to {DEVICES_LIMIT}")
+        if count:
+            clauses.append(f"devices({kind}={count})")
+    if not clauses or not expression.strip():
+        return " & ".join(clauses) or expression
+    return " & ".join([*clauses, f"({expression})" if isinstance(parse(expression), Either) else expression])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dcengine.runner.slot import cause_of
+from dcengine.runner.reports import cause_of
 
 
 @pytest.mark.parametrize(

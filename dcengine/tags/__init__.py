@@ -1,0 +1,32 @@
+"""Tags: what jobs ask of workers, what workers offer, and why nobody matches. No I/O."""
+
+from .explanations import Explanation, explain
+from .expressions import (
+    LOOKED_UP,
+    Devices,
+    Expression,
+    devices_of,
+    looked_up,
+    parse,
+    with_devices,
+    with_versions,
+)
+from .offers import Offer, devices_offered, parse_offer
+from .quantities import compare
+
+__all__ = [
+    "LOOKED_UP",
+    "Devices",
+    "Explanation",
+    "Expression",
+    "Offer",
+    "compare",
+    "devices_of",
+    "devices_offered",
+    "explain",
+    "looked_up",
+    "parse",
+    "parse_offer",
+    "with_devices",
+    "with_versions",
+]
