@@ -59,6 +59,12 @@ class Bus:
         listener.add_done_callback(lambda done: self._forget(subjects, done))
         return listener
 
+    def within(self, listener: asyncio.Future[None], seconds: float) -> asyncio.Future[None]:
+        """Return *listener*, a future of `news`, which now ends after *seconds* at the latest."""
+        timer = asyncio.get_running_loop().call_later(seconds, _end, listener)
+        listener.add_done_callback(lambda _: timer.cancel())
+        return listener
+
     def _forget(self, subjects: Iterable[Hashable], listener: asyncio.Future[None]) -> None:
         for subject in subjects:
             waiting = self._listeners.get(subject)
@@ -66,3 +72,8 @@ class Bus:
                 waiting.discard(listener)
                 if not waiting:
                     del self._listeners[subject]
+
+
+def _end(listener: asyncio.Future[None]) -> None:
+    if not listener.done():
+        listener.set_result(None)

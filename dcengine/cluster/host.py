@@ -411,6 +411,10 @@ class Host(WorkerPlugin):
             return SharingSlot(ChildSlot(await self._open_nursery(), guest.say), thread)
         return thread
 
+    async def warm_up(self) -> None:
+        """Have the process that forks children started before the first slot is opened."""
+        await self._open_nursery()
+
     async def _open_nursery(self) -> Nursery:
         async with self._nursery_lock:
             if self._nursery is None:
@@ -424,6 +428,13 @@ class Host(WorkerPlugin):
             if self._nursery:
                 nursery, self._nursery = self._nursery, None
                 await nursery.close()
+
+
+async def make_ready(dask_worker: Worker) -> None:
+    """Have ready on our own *dask_worker*, as soon as it is there, what its calls will run in."""
+    await dask_worker.plugin_add(plugin=Host(), name=PLUGIN, catch_errors=False)
+    with suppress(ClusterFailed):  # whoever opens a slot is told
+        await _host_of(dask_worker).warm_up()
 
 
 async def install(

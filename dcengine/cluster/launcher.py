@@ -214,6 +214,7 @@ async def _run_scheduler(orders: Orders, answer: int) -> None:
 
 async def _run_worker(scheduler: str, orders: Orders, worker: WorkerOrders) -> None:
     """Serve as one worker until its scheduler is gone."""
+    from .host import make_ready
     from .nodes import new_worker
 
     node = await new_worker(
@@ -223,6 +224,7 @@ async def _run_worker(scheduler: str, orders: Orders, worker: WorkerOrders) -> N
         certificate=orders.certificate,
         directory=orders.directory,
     )
+    await make_ready(node)
     await node.finished()
 
 
@@ -269,8 +271,9 @@ def main() -> NoReturn:
     engine = os.getppid()
     out = os.dup(1)
     os.dup2(2, 1)  # what anybody here prints must not get between the happenings
-    from .nodes import configure_process  # slow: while it loads, the engine prepares the orders
+    from . import host, nodes  # slow: while they load, the engine prepares the orders
 
-    configure_process()
+    del host  # the workers, which are forked, have it loaded
+    nodes.configure_process()
     Launcher(_read_orders(), engine=engine, out=out).run()
     sys.exit(0)

@@ -100,6 +100,8 @@ class Dispatch(Placement):
             return
         slots = self._cluster.slots
         for slot in sorted(slots, key=self._held.__getitem__):
+            if not self._feed.sources():
+                break
             while (room := self._room(slot)) and (source := self._choose(slot)) is not None:
                 subject = self._subject_at(source)
                 is_trial = subject is not None and self._conduct.give(subject, slot.worker.name)
@@ -289,7 +291,7 @@ class Dispatch(Placement):
         deadline = time.monotonic() + HEAR_OUT_SECONDS
         while running.lines < lines and (left := deadline - time.monotonic()) > 0:
             news = self._bus.news(("unit", running.unit))
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
         if running.lines < lines:
             logger.warning("unit %d: %d of %d live messages were lost", running.unit, lines - running.lines, lines)
 

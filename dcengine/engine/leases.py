@@ -93,7 +93,7 @@ class Leases(Projects):
             if taken or left <= 0 or self._is_closing:
                 news.cancel()
                 return taken
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
 
     async def heartbeat(self, beats: list[Heartbeat]) -> list[TaskAnswer]:
         """Renew leases and take in progress."""

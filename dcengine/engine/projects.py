@@ -132,7 +132,7 @@ class Projects(Batches):
             if not status.open_until(stage) or left <= 0 or self._is_closing:
                 news.cancel()
                 return self._with_workers(status)
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
             await asyncio.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     async def projects(self) -> list[ProjectStatus]:

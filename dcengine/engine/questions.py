@@ -167,7 +167,7 @@ class Questions(ABC):
             if left <= 0 or self._is_closing:
                 news.cancel()
                 return None
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
 
     async def ends(self, ids: list[int], *, wait: float = 0.0) -> dict[int, JobResult]:
         """Return the ends of those of jobs *ids* that have ended; wait up to *wait* seconds for the first."""
@@ -179,7 +179,7 @@ class Questions(ABC):
             if ended or left <= 0 or self._is_closing:
                 news.cancel()
                 return await self._ends_of(ended)
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
             if len(ids) >= MANY:  # to wait for them is dear, and one end seldom comes alone
                 await asyncio.sleep(len(ids) * SECONDS_PER_WAIT)
 
@@ -235,7 +235,7 @@ class Questions(ABC):
             if lines or has_ended or left <= 0 or self._is_closing:
                 news.cancel()
                 return Transcript(lines, has_ended and is_all)
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
 
     async def _has_ended(self, id: int) -> bool:
         """Tell whether job *id* has ended; raises `NotFound`."""
@@ -286,7 +286,7 @@ class Questions(ABC):
                 news.cancel()
                 found = found or await self._last_reports(id, after)
                 return [await self._with_values(report) for report in found]
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
 
     async def _with_values(self, report: Report) -> Report:
         """Return *report* with its values; of one that cannot be had, it says why."""

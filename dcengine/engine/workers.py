@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -122,7 +121,7 @@ class Workers(Questions):
             if is_enough() or left <= 0 or self._is_closing:
                 news.cancel()
                 return
-            await asyncio.wait([news], timeout=left)
+            await self._bus.within(news, left)
 
 
 def _other_versions(package: str, here: str, workers: list[Worker]) -> OtherVersions:
