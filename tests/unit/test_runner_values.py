@@ -58,7 +58,10 @@ def test_what_came_for_a_call_is_not_dropped_before_the_call_has_begun(table: Va
     for key in (b"a", b"b", b"c", b"d"):
         add(table, key)
 
-    use(table, b"a", b"b", b"c", b"d")  # all there, though they take more than there may be
+    with table.at_hand((b"a", b"b", b"c", b"d")) as places:  # though they take more than there may be
+        assert all(Path(place).exists() for place in places.values())
+
+    assert sum(key in table for key in (b"a", b"b", b"c", b"d")) == 2
 
 
 def test_results_of_which_there_is_no_other_go_last(table: ValueTable) -> None:
