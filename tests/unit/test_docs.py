@@ -44,12 +44,13 @@ def test_the_first_sample_of_the_readme_does_what_it_says(tmp_path: Path, capsys
     with dcengine.Engine(tmp_path / "dcengine.db", workers=2, processes=False):
         run_sample(0, tmp_path)
 
-    first, second, third, headings, row = capsys.readouterr().out.splitlines()
+    first, second, third, fourth, headings, row = capsys.readouterr().out.splitlines()
     assert first == "1 42"
     assert second == "499500 1000 of 1000"
-    assert third == "succeeded 42"
+    assert third == "42"
+    assert fourth == "succeeded 42"
     assert headings.split() == ["contributor", "credit", "share"]
-    assert row.split()[-2:] == ["1,001", "100.0%"]
+    assert row.split()[-2:] == ["1,002", "100.0%"]
 
 
 def test_the_second_sample_of_the_readme_does_what_it_says(
