@@ -97,11 +97,11 @@ class Aftermath(Stragglers):
                 self._unwanted.discard(task.job)
                 await self.cancel(task.job)
         elif task.state.is_final:
+            await self._transcripts.end(range(task.job, task.job + 1))  # who sees the end sees the last progress too
             self._open.discard(task.job)
             self._unwanted.discard(task.job)
             self._interrupted.discard(task.job)
             self._ends.keep(task.job, JobResult(task.state.name.lower(), outcome.output or b""))
-            await self._transcripts.end(range(task.job, task.job + 1))
             if task.batch is not None:
                 self._tally(task.batch, task.state, 1)
         elif task.state is State.QUEUED and not self._is_closing:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 D = TypeVar("D", bound="Dispatch")
 
-HEAR_OUT_SECONDS = 1.0  #: how long a report waits for what its calls printed
+HEAR_OUT_SECONDS = 5.0  #: how long a report waits for what its calls said: that comes another way
 CAREFUL_SECONDS = 30.0  #: after a lease that did not become durable, during which none is told before it is
 DISK_FULL_PAUSE_SECONDS = 0.3  #: before a write that found the disk full is tried again
 

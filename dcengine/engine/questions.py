@@ -128,9 +128,10 @@ class Questions(ABC):
 
     async def job(self, id: int) -> JobStatus:
         """Return job *id* as it stands."""
+        said = self._transcripts.progress(id)  # before the file is read: what is saved meanwhile is forgotten here
         status = await self._store.reads.job(id)
         if status.is_final:
-            return status
+            return msgspec.structs.replace(status, progress=said or status.progress)
         running = self._holder_of(status)
         progress = self._transcripts.progress(id) or status.progress
         if running is None:

@@ -345,6 +345,26 @@ def test_a_job_goes_on_though_there_is_no_room_for_its_progress(with_slot: Drive
     assert driven.call(driven.engine.job(job)).stage == "b"
 
 
+def test_who_sees_the_end_of_a_job_sees_the_last_of_its_progress(with_slot: Driven) -> None:
+    driven = with_slot
+    declare(driven, function_stage("a"))
+    job = add(driven, 1).first_id
+    driven.engine._transcripts.hear(job, "progress", msgspec.msgpack.encode(Progress(4.0, 4.0, "")))
+    store, apply, seen = driven.engine._store, driven.engine._store.apply, list[Any]()
+
+    def looking_on(operation: Any) -> Any:
+        if isinstance(operation, SaveProgress):
+            seen.append(driven.engine._ends.get(job))
+        return apply(operation)
+
+    with mock.patch.object(store, "apply", looking_on):
+        run_of(driven, pack_json(1, what="a result"))
+
+    assert seen == [None]
+    status = driven.call(driven.engine.job(job))
+    assert (status.state, status.progress) == ("succeeded", Progress(4.0, 4.0, ""))
+
+
 def test_a_result_waits_for_room_beside_the_file(with_slot: Driven) -> None:
     driven = with_slot
     declare(driven, function_stage("a"))
