@@ -26,7 +26,7 @@ from .outcomes import Outcome, after_run, after_vanishing, failed, released
 from .running import Running, Work, tasks_of
 from .submissions import check_size
 from .tasks import Tasks, referred_to
-from .values import is_apart, left_on
+from .values import check_itself, is_apart, left_on
 from .waiting import OpenBatch
 
 logger = logging.getLogger(__name__)
@@ -348,9 +348,13 @@ def _items_of(running: Running) -> Chunk:
 def _counts(submission: BatchSubmission) -> list[int]:
     """Return the number of items in each block; raises `InvalidOption` if they are not what was announced."""
     try:
-        counts = [len(unpack(block)) for block in submission.blocks]
+        blocks = [unpack(block) for block in submission.blocks]
     except (ValueError, struct.error) as error:
         raise InvalidOption("blocks", "unreadable", f"packed values: {error}") from error
+    for values in blocks:
+        for value in values:
+            check_itself("an item", value)
+    counts = list(map(len, blocks))
     if sum(counts) != submission.count or submission.count < 0:
         raise InvalidOption("count", str(submission.count), f"the {sum(counts)} items in the blocks")
     return counts

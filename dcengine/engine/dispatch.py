@@ -126,7 +126,8 @@ class Dispatch(Placement):
         """
         bundled = 1 if is_trial else self._bundle_size(source, slots, slot.worker.name)
         n = source.take(bundled if bundled > 1 else min(room, max(1, source.size // slots)))
-        leased = self._lease_early(source, n, Holder(slot.worker.name))
+        on_lost = partial(self._lost, source) if time.monotonic() >= self._careful_until else None
+        leased = self._lease(source, n, Holder(slot.worker.name), on_lost)
         if bundled > 1:
             self._hold(slot, 1, source.tags)
             self._own(self._run_bundled(leased, slot, source))
@@ -134,20 +135,16 @@ class Dispatch(Placement):
             self._hold(slot, n, source.tags)
             self._own(self._run_leased(leased, slot, n))
 
-    def _lease(self, source: TaskSource, n: int, holder: Holder) -> Coroutine[Any, Any, list[Task]]:
-        """Hand in a lease of *n* tasks of *source* at once; return what to await for them."""
-        lease = Lease(source.stage, source.need, source.submitter, n, holder, now())
-        return self._leased(self._write(lease), source, n, source.added)
+    def _lease(
+        self, source: TaskSource, n: int, holder: Holder, on_lost: Callable[[list[Task]], None] | None = None
+    ) -> Coroutine[Any, Any, list[Task]]:
+        """Hand in a lease of *n* tasks of *source* at once; return what to await for them.
 
-    def _lease_early(self, source: TaskSource, n: int, holder: Holder) -> Coroutine[Any, Any, list[Task]]:
-        """Do as `_lease`, but have the tasks told before their lease is durable: they begin while the disk is written.
-
-        What a run comes to is believed only after its lease became durable: the store keeps the order. Should the
-        lease be lost, with a full disk or with the engine, the tasks run again, as after any end of an engine.
+        With *on_lost* they are told before their lease is durable, and begin while the disk is written. What a run
+        comes to is believed only after its lease became durable: the store keeps the order. Should the lease be lost,
+        with a full disk or with the engine, the tasks run again, as after any end of an engine.
         """
-        lease = Lease(source.stage, source.need, source.submitter, n, holder, now())
-        if time.monotonic() >= self._careful_until:
-            lease.on_lost = partial(self._lost, source)
+        lease = Lease(source.stage, source.need, source.submitter, n, holder, now(), on_lost)
         return self._leased(self._write(lease), source, n, source.added)
 
     def _lost(self, source: TaskSource, tasks: list[Task]) -> None:

@@ -23,7 +23,7 @@ from .batches import Batches
 from .dispatch import to_the_end
 from .feeding import fits
 from .specs import check_items, check_project
-from .submissions import check_value
+from .values import check_value
 
 LOOK_SECONDS = 0.05  #: between two looks at a project that somebody waits for
 PAGE_LIMIT = 1000  #: outputs in one answer

@@ -29,8 +29,8 @@ from .dispatch import Decided, learned, to_the_end
 from .outcomes import Outcome, after_error, after_flag, after_run, after_vanishing, cancelled, failed
 from .running import Running, Work, tasks_of
 from .stages import Following
-from .submissions import check_size, check_value
-from .values import left_on
+from .submissions import check_size
+from .values import check_value, left_on
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from ..blobs import ROW_LIMIT, Blobs, digest_of, is_reference, reference_of, siz
 from ..buffered import Piece, Pieces
 from ..cluster import WorkerGone
 from ..cluster.carrier import PIECE, Carrier, Located
-from ..errors import PayloadTooLarge, ResultLost, ValueGone
-from ..runner.values import NewFile, spooled_in
+from ..errors import InvalidOption, PayloadTooLarge, ResultLost, ValueGone
+from ..runner.values import SPOOLED, NewFile, spooled_in
 from ..store import Store, now
 from ..store.saying import NoteBlob
 from .submissions import PUT_LIMIT, VALUE_LIMIT, check_size
@@ -45,6 +45,18 @@ def is_left(data: bytes) -> bool:
 def is_apart(value: bytes) -> bool:
     """Tell whether a reported *value* or its record stands for one that is elsewhere."""
     return is_left(value) or spooled_in(value) is not None
+
+
+def check_value(what: str, data: bytes) -> None:
+    """Raise for a packed value that is too large, or that would stand for one which somebody else has stored."""
+    check_size(what, len(data))
+    check_itself(what, data)
+
+
+def check_itself(what: str, data: bytes) -> None:
+    """Raise `InvalidOption` for what is no value, but would stand for one; only the engine and its workers say so."""
+    if is_reference(data) or data[:4] in (STAYS, SPOOLED):
+        raise InvalidOption(what, "a reference to a stored value", "the value itself, packed")
 
 
 class Values:
