@@ -43,6 +43,7 @@ KEYS = {
         "echo100mb_remote_vs_dask",
         "start_vs_localcluster",
         "first_tick_ms",
+        "output_p95_ms",
         "idle_uss_mb",
         "http_p95_ms",
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,24 +13,12 @@ from typing import Any
 import pytest
 
 import dcengine
+from tests.calls import hold, refuse_odd
 from tests.engines import embedded, eventually
 
 
 def add(a: int, b: int = 0) -> int:
     return a + b
-
-
-def refuse_odd(n: int) -> int:
-    if n % 2:
-        raise ValueError(n)
-    return n
-
-
-def hold(path: str, value: int = 0) -> int:
-    """Run until the file *path* exists; return *value*."""
-    while not Path(path).exists():
-        time.sleep(0.01)
-    return value
 
 
 class Unloadable:

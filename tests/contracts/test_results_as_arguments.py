@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 import dcengine
 from dcengine.api import front
+from tests.calls import hold
 from tests.engines import eventually
 
 
@@ -27,13 +27,6 @@ def give(value: Any) -> Any:
 
 def refuse(why: str) -> None:
     raise ValueError(why)
-
-
-def hold(path: str, value: Any = None) -> Any:
-    """Run until the file *path* exists."""
-    while not Path(path).exists():
-        time.sleep(0.01)
-    return value
 
 
 @pytest.fixture

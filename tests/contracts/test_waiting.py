@@ -19,6 +19,7 @@ import pytest
 import dcengine
 from dcengine.api import current
 from dcengine.watching import watch_of
+from tests.calls import hold, refuse_odd
 from tests.engines import eventually
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/functions.md"
@@ -26,19 +27,6 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/functions.md"
 
 def double(n: int) -> int:
     return 2 * n
-
-
-def refuse_odd(n: int) -> int:
-    if n % 2:
-        raise ValueError(n)
-    return n
-
-
-def hold(path: str, value: int = 0) -> int:
-    """Run until the file *path* exists; return *value*."""
-    while not Path(path).exists():
-        time.sleep(0.01)
-    return value
 
 
 @pytest.fixture

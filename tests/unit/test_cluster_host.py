@@ -64,15 +64,15 @@ def test_the_report_of_nothing_has_an_empty_value_for_each_call() -> None:
 
 async def test_who_listens_hears_the_rest_and_then_the_end_when_a_guest_leaves() -> None:
     guest = Guest(SimpleNamespace(), "engine", SHELF)  # type: ignore[arg-type]
-    listening = asyncio.create_task(guest.listen(60))
+    listening = asyncio.create_task(guest.outbox.listen(60))
     await asyncio.sleep(0)
-    guest.say(Live(unit=1, number=1, item=0, kind="stdout", data=b"last words"))
+    guest.outbox.say(Live(unit=1, number=1, item=0, kind="stdout", data=b"last words"))
 
     await guest.close()
 
     assert [live.data for live in await asyncio.wait_for(listening, 10)] == [b"last words"]
     left = Guest(SimpleNamespace(), "engine", SHELF)  # type: ignore[arg-type]
-    listening = asyncio.create_task(left.listen(60))
+    listening = asyncio.create_task(left.outbox.listen(60))
     await asyncio.sleep(0)
     await left.close()
     assert await asyncio.wait_for(listening, 10) == []
