@@ -1,7 +1,7 @@
 """What lives on each Dask worker: our slots there, their queues, and what their calls say before they end.
 
 It is installed by the engine, answers over the worker's own connections, and is kept apart by engine:
-several engines may use one worker. What calls say does not pass the scheduler, which would keep it.
+several engines may use one worker.
 """
 
 from __future__ import annotations
@@ -24,19 +24,17 @@ from ..runner.nursery import Nursery
 from ..runner.sharing import SharingSlot
 from ..runner.slot import ChildSlot
 from ..runner.threads import ThreadSlot
-from ..runner.units import Ending, Live, Unit, UnitReport
+from ..runner.units import Ending, Unit, UnitReport
 from ..runner.values import UnknownValues
 from . import facts
 from .nodes import IDENTITY
+from .outbox import Outbox
 from .settings import Identity
 from .shelf import Shelf
 
 logger = logging.getLogger(__name__)
 
 PLUGIN = "dcengine"
-LIVE_INTERVAL = 0.05  #: seconds that live messages of one worker are gathered
-LIVE_LIMIT = 64 * 1024  #: bytes of live messages for which nobody waits for more
-ANSWER_LIMIT = 32 * 1024 * 1024  #: bytes of live messages in one answer, unless the first alone has more
 REMEMBERED = 1000  #: ended or refused units a slot remembers
 PILOT_CHECK = 0.5  #: seconds between a pilot's looks at its own task
 
@@ -176,10 +174,7 @@ class Guest:
         self._worker = worker
         self.shelf = shelf
         self._topic = topic_of(engine)
-        self._live: deque[Live] = deque()
-        self._live_size = 0
-        self._live_timer: asyncio.TimerHandle | None = None
-        self._live_due = asyncio.Event()
+        self.outbox = Outbox()
         self.slots: dict[int, HostedSlot] = {}
 
     async def open(self, number: int, slot: AnySlot, *, key: str) -> HostedSlot:
@@ -199,41 +194,7 @@ class Guest:
         hosted = list(self.slots.values())
         self.slots.clear()
         await asyncio.gather(*(slot.close() for slot in hosted))
-        self.send_live()
-        self._live_due.set()  # nobody has to listen on
-
-    def say(self, live: Live) -> None:
-        """Let the engine hear *live*, together with what else is said in the next moment."""
-        self._live.append(live)
-        self._live_size += len(live.data)
-        if self._live_size >= LIVE_LIMIT:
-            self.send_live()
-        elif self._live_timer is None:
-            self._live_timer = asyncio.get_running_loop().call_later(LIVE_INTERVAL, self.send_live)
-
-    def send_live(self) -> None:
-        """Let the engine hear what is gathered, without waiting for more."""
-        if self._live_timer:
-            self._live_timer.cancel()
-            self._live_timer = None
-        if self._live:
-            self._live_due.set()
-
-    async def listen(self, patience: float) -> list[Live]:
-        """Return what was said since the last answer, once there is something or *patience* seconds have passed."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._live_due.wait(), patience)
-        if not self._live:
-            return []
-        said = [self._live.popleft()]
-        size = len(said[0].data)
-        while self._live and size + len(self._live[0].data) <= ANSWER_LIMIT:
-            said.append(self._live.popleft())
-            size += len(said[-1].data)
-        self._live_size -= size
-        if not self._live:
-            self._live_due.clear()
-        return said
+        self.outbox.close()
 
 
 # ---- the worker ----------------------------------------------------------------------------
@@ -329,7 +290,7 @@ class Host(WorkerPlugin):
                 report = await hosted.run(order_with_values)
                 if order.stays:
                     guest.shelf.keep_results(report)
-            guest.send_live()  # the engine waits for all that was said before it believes the report
+            guest.outbox.send()  # the engine waits for all that was said before it believes the report
             return {"status": "done", "report": _encoder.encode(report)}
         except UnknownCode:
             return {"status": "unknown code"}
@@ -345,7 +306,7 @@ class Host(WorkerPlugin):
     async def listen(self, engine: str, patience: float) -> bytes | None:
         """Answer an engine that wants to hear what its calls here say, and that this worker is alive."""
         guest = self._guests.get(engine)
-        return _encoder.encode(await guest.listen(patience)) if guest else None
+        return _encoder.encode(await guest.outbox.listen(patience)) if guest else None
 
     async def cut(self, engine: str, slot: int, unit: int) -> int:
         """Answer an engine that wants to give the calls of a unit that have not begun to others."""
@@ -406,9 +367,9 @@ class Host(WorkerPlugin):
         return guest.slots.get(number) if guest else None
 
     async def _new_slot(self, guest: Guest, *, processes: bool) -> AnySlot:
-        thread = ThreadSlot(str(self._worker.name), guest.say, self._codes, self._functions)
+        thread = ThreadSlot(str(self._worker.name), guest.outbox.say, self._codes, self._functions)
         if processes:
-            return SharingSlot(ChildSlot(await self._open_nursery(), guest.say), thread)
+            return SharingSlot(ChildSlot(await self._open_nursery(), guest.outbox.say), thread)
         return thread
 
     async def warm_up(self) -> None:
