@@ -111,8 +111,8 @@ def _calls(result: dict[str, Any]) -> Table:
 def _figures(result: dict[str, Any]) -> Table:
     names = (
         "latency_vs_dask", "latency_daemon_vs_dask", "map10k_vs_dask", "map100k_vs_dask", "map100k_vs_dask_batched",
-        "ms10_over_ideal", "echo100mb_vs_dask", "echo100mb_remote_vs_dask", "start_vs_localcluster", "first_tick_ms",
-        "idle_uss_mb", "http_p95_ms",
+        "ms10_over_ideal", "echo100mb_vs_dask", "echo100mb_remote_vs_dask", "start_vs_localcluster",
+        "first_tick_ms", "output_p95_ms", "idle_uss_mb", "http_p95_ms",
     )  # fmt: skip
     return Table(
         "ratios and the engine as a service", ["figure", ""], [[name, _number(result[name])] for name in names]

@@ -50,6 +50,12 @@ def ticking(steps: int) -> None:
         time.sleep(0.02)
 
 
+def saying(times: int) -> None:
+    for _ in range(times):
+        print(time.time())
+        time.sleep(0.03)
+
+
 def measure(*, tasks: int, starts: int) -> dict[str, Any]:
     """Return the figures of one engine with two workers, asked over HTTP."""
     ours, dask = zip(*((started(OURS), started(DASK)) for _ in range(starts)), strict=True)
@@ -58,6 +64,7 @@ def measure(*, tasks: int, starts: int) -> dict[str, Any]:
         time.sleep(QUIET_SECONDS)
         idle = _unique_bytes(engine.process)
         ticks = [first_tick() for _ in range(5)]
+        delays = output_delays(100)
         waits = answers_while(tasks, engine.url)
     return {
         "start_seconds": round(median(ours), 3),
@@ -65,6 +72,8 @@ def measure(*, tasks: int, starts: int) -> dict[str, Any]:
         "start_vs_localcluster": round(median(mine / theirs for mine, theirs in zip(ours, dask, strict=True)), 3),
         "idle_uss_mb": None if idle is None else round(idle / 1e6, 1),
         "first_tick_ms": round(1000 * median(ticks), 1),
+        "output_p50_ms": round(1000 * median(delays), 1),
+        "output_p95_ms": round(1000 * quantiles(delays, n=20)[-1], 1),
         "http_p50_ms": round(1000 * median(waits), 2),
         "http_p95_ms": round(1000 * quantiles(waits, n=20)[-1], 2),
         "http_max_ms": round(1000 * max(waits), 2),
@@ -87,6 +96,15 @@ def first_tick() -> float:
     seconds = time.perf_counter() - began
     job.cancel()
     return seconds
+
+
+def output_delays(times: int) -> list[float]:
+    """Return the seconds that each of so many lines takes from its `print` to whoever follows the job."""
+    delays = []
+    for line in dcengine.submit(saying, times).follow():
+        now = time.time()
+        delays += [now - float(printed) for printed in line.text.split()]
+    return delays
 
 
 def answers_while(tasks: int, url: str) -> list[float]:
