@@ -51,10 +51,16 @@ class Source(NamedTuple):
 # ---- which are local -----------------------------------------------------------------------
 
 _seen: set[str] = set()
+_last_look: tuple[int, str] = (0, "")  #: how many modules there were, and the newest
 
 
 def ship_local_modules_by_value() -> None:
     """Register modules that live outside the installation, since workers may not have them."""
+    global _last_look
+    look = len(sys.modules), next(reversed(sys.modules))
+    if look == _last_look:  # as before nearly every call: to compare a thousand names takes longer than to pack it
+        return
+    _last_look = look
     for name in sys.modules.keys() - _seen:
         _seen.add(name)
         module = sys.modules.get(name)

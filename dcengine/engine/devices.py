@@ -120,6 +120,11 @@ class Devices:
         """Let whoever has to wait choose anew where: workers have come, gone or changed."""
         self._claims.clear()
 
+    @property
+    def has_claims(self) -> bool:
+        """Whether anything waits for devices."""
+        return bool(self._claims)
+
     def has_claim(self, expression: str) -> bool:
         """Tell whether others wait behind what needs *expression*."""
         return expression in self._claims

@@ -95,12 +95,12 @@ class Dispatch(Placement):
         if self._feed.mentioned:
             self._cluster.look_up(self._feed.mentioned)
             self._feed.mentioned.clear()
-        if not self._feed.sources():  # as usual after a lone call: nothing is to be chosen for any slot
+        if self._feed.is_empty():  # as usual after a lone call: nothing is to be chosen for any slot
             self._devices.keep_claims(set())
             return
         slots = self._cluster.slots
         for slot in sorted(slots, key=self._held.__getitem__):
-            if not self._feed.sources():
+            if self._feed.is_empty():
                 break
             while (room := self._room(slot)) and (source := self._choose(slot)) is not None:
                 subject = self._subject_at(source)
@@ -261,7 +261,7 @@ class Dispatch(Placement):
             raise Decided
         running.sent(unit)
         self._running[unit.id] = self._on[slot][unit.id] = running
-        self._hungry.set()  # there may be room for more behind it
+        self._feed_more()  # there may be room for more behind it
         if self._is_unwanted(running.work):  # cancelled on its way here, when there was nothing to interrupt
             self._cancel_running(lambda other: other is running)
         try:

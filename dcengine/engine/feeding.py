@@ -120,6 +120,14 @@ class Feed:
                 break
         return max(1, min(number, source.size // (CHUNKS_LEFT * max(slots, 1))))
 
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits for Dask's workers."""
+        return not self.batches and not any(
+            source.size and self._is_fed(source.stage)
+            for sources in (self._tasks, self._flagged)
+            for source in sources.values()
+        )
+
     def sources(self) -> list[Source]:
         """Return the sources for Dask's workers with something waiting."""
         tasks = (source for source in self._tasks.values() if self._is_fed(source.stage))

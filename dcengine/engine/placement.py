@@ -72,7 +72,12 @@ class Placement(Reasons):
         if not self._held[slot]:
             del self._held[slot]
             self._devices.give_back(slot)
-        self._hungry.set()
+        self._feed_more()
+
+    def _feed_more(self) -> None:
+        """Have slots fed, if anything waits for one."""
+        if not self._feed.is_empty() or self._devices.has_claims:
+            self._hungry.set()
 
     # ---- what a slot may be fed from --------------------------------------------------------
 

@@ -65,10 +65,13 @@ class SignalGate(Gate):
         self._main_thread = threading.get_ident()
         self.may_begin = journal.may_begin  # type: ignore[method-assign]  # called for each item: nothing in between
 
-    def begin_unit(self) -> None:
-        """Be ready for a unit, whatever the one before did to the signals."""
+    def listen(self) -> None:
+        """Take the signals, whatever a unit did to them."""
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGALRM, self._on_alarm)
+
+    def begin_unit(self) -> None:
+        """Be ready for a unit."""
         self.is_asked = self._journal.is_asked  # the signal may have come before the unit
 
     def open(self, timeout: float | None) -> None:
@@ -159,17 +162,21 @@ class Child:
 
     def serve(self) -> None:
         """Run units until the slot closes the connection."""
-        self._gate.begin_unit()
         while True:
+            self._make_ready()
             try:
                 _, body = read_frame(self._frames)
             except (EOFError, ConnectionError):
                 return
             self._run(self._decoder.decode(body))
 
-    def _run(self, unit: Unit) -> None:
-        sys.stdout, sys.stderr = self._streams  # whatever the unit before has left there
+    def _make_ready(self) -> None:
+        """Put right what a unit has left otherwise; after its report, so that the next one need not wait for it."""
+        sys.stdout, sys.stderr = self._streams
         self._surroundings.restore()
+        self._gate.listen()
+
+    def _run(self, unit: Unit) -> None:
         self._reported = 0
         self._journal.restart(0)
         self._journal.forget_text(0)

@@ -155,8 +155,10 @@ class Ledger:
         if self._credits:
             counts_at = add_credit(self._connection, self._standings, self.at)
             execute_rows(self._connection, INSERT_CREDIT, [(*credit, counts_at) for credit in self._credits])
-        self._connection.executemany(ADD_TO_COUNTER, _changes(self._moves))
-        self._connection.executemany(ADD_TO_JOB_COUNTER, _changes(self._job_moves))
+        if self._moves:
+            self._connection.executemany(ADD_TO_COUNTER, _changes(self._moves))
+        if self._job_moves:
+            self._connection.executemany(ADD_TO_JOB_COUNTER, _changes(self._job_moves))
         for batch in {batch for batch, _ in self._tallies}:
             tally = [self._tallies[batch, state] for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED)]
             self._connection.execute(TALLY_BATCH, (*tally, batch))

@@ -212,20 +212,46 @@ class Writer:
         """Apply *operations* in one transaction; return a result or an exception for each."""
         if self._broken is not None:
             return [self._broken] * len(operations)
-        order = sorted(range(len(operations)), key=lambda n: operations[n].rank)  # stable: alike ones stay in order
-        outcomes: list[Any] = [None] * len(operations)
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._assert_epoch()
-            for _, run in groupby(order, key=lambda n: type(operations[n])):
-                places = list(run)
-                for place, outcome in zip(places, self._apply([operations[n] for n in places]), strict=True):
-                    outcomes[place] = outcome
+            outcomes = self._applied(operations)
             self._tell_early(operations, futures, outcomes)
             self._connection.execute("COMMIT")
         except Exception as error:
             return [self._failed(error)] * len(operations)
         return outcomes
+
+    def _applied(self, operations: list[Operation]) -> list[Any]:
+        """Begin a transaction and apply *operations* in it; return a result or an exception for each.
+
+        At first nothing is done to tell them apart, since hardly ever one fails.
+        """
+        self._begin()
+        try:
+            return self._by_kind(operations, self._apply_all)
+        except Exception:
+            if not self._connection.in_transaction:  # SQLite gave it up by itself (disk full, say)
+                raise
+        self._connection.execute("ROLLBACK")
+        self._names.forget()
+        self._begin()
+        return self._by_kind(operations, self._apply_apart)
+
+    def _begin(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._assert_epoch()
+
+    def _by_kind(self, operations: list[Operation], apply: Callable[[list[Operation]], list[Any]]) -> list[Any]:
+        """Return the outcomes of *operations*, those of one kind handed to *apply* together."""
+        order = sorted(range(len(operations)), key=lambda n: operations[n].rank)  # stable: alike ones stay in order
+        outcomes: list[Any] = [None] * len(operations)
+        for _, run in groupby(order, key=lambda n: type(operations[n])):
+            places = list(run)
+            for place, outcome in zip(places, apply([operations[n] for n in places]), strict=True):
+                outcomes[place] = outcome
+        return outcomes
+
+    def _apply_all(self, operations: list[Operation]) -> list[Any]:
+        return type(operations[0]).apply(self._connection, self._names, operations)
 
     def _tell_early(self, operations: list[Operation], futures: list[asyncio.Future[Any]], outcomes: list[Any]) -> None:
         """Tell what may be told before it is durable."""
@@ -238,17 +264,17 @@ class Writer:
             with suppress(RuntimeError):  # the loop is gone: nobody waits any more
                 self._loop.call_soon_threadsafe(self._tell, told)
 
-    def _apply(self, operations: list[Operation]) -> list[Any]:
+    def _apply_apart(self, operations: list[Operation]) -> list[Any]:
         """Apply operations of one kind together; if that fails, each alone, so that one cannot fail its neighbours."""
-        kind = type(operations[0])
         self._connection.execute("SAVEPOINT together")
         try:
-            outcomes = kind.apply(self._connection, self._names, operations)
+            outcomes = self._apply_all(operations)
         except Exception as error:
             if not self._connection.in_transaction:  # SQLite gave up the whole transaction (disk full, say)
                 raise
             self._undo("together")
-            return [self._outcome_of(error)] if len(operations) == 1 else [self._apply([one])[0] for one in operations]
+            alone = len(operations) == 1
+            return [self._outcome_of(error)] if alone else [self._apply_apart([one])[0] for one in operations]
         self._connection.execute("RELEASE together")
         return outcomes
 
