@@ -82,11 +82,14 @@ class _Step(NamedTuple):
 
 
 class Pipeline:
-    """The row of stages of one project."""
+    """The row of stages of one project.
 
-    def __init__(self, name: str) -> None:
+    Old clients speak *protocol* to it at ``/p/NAME/``; with *is_open* anybody may lease its tasks, without a token.
+    """
+
+    def __init__(self, name: str, *, protocol: str = "", is_open: bool = False) -> None:
         check_name("the project's name", name)
-        self.name = name
+        self.name, self.protocol, self.is_open = name, protocol, is_open
         self._steps: dict[str, _Step] = {}
 
     @overload
@@ -150,7 +153,9 @@ class Pipeline:
             spec if function is None else with_function(spec, function, versions)
             for spec, function, versions in self._steps.values()
         ]
-        return ProjectSpec(name=self.name, stages=stages, submitter=submitter())
+        return ProjectSpec(
+            name=self.name, stages=stages, submitter=submitter(), protocol=self.protocol, is_open=self.is_open
+        )
 
 
 def _name_for(function: Any) -> str:

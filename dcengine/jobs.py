@@ -275,6 +275,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     is_paused: bool  #: its tasks are not handed out
     stages: tuple[Stage, ...]  #: in order
+    protocol: str = ""  #: what old clients speak to it
+    is_open: bool = False  #: anybody may lease its tasks
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PROJECT_KEYS = ("name", "stage")
+PROJECT_KEYS = ("name", "stage", "protocol", "open")
 STAGE_KEYS = ("name", "function", "lease", "shape", "after", *READERS)
 OLD_CLIENTS_VOTES = 5  #: what the trackers that lease stages come from ask for
 
@@ -50,10 +50,22 @@ def read(path: str | Path) -> ProjectSpec:
         specs = [by_name[each].spec() for each in ordered]
     finally:
         del sys.path[:2]
-    return ProjectSpec(name=str(name), stages=specs, submitter=submitter())
+    protocol, is_open = content.get("protocol", ""), content.get("open", False)
+    if not isinstance(protocol, str):
+        raise InvalidOption(f"protocol in {path}", repr(protocol)[:100], 'a name, such as "distcompute"')
+    if not isinstance(is_open, bool):
+        raise InvalidOption(f"open in {path}", repr(is_open)[:100], "true or false")
+    return ProjectSpec(name=str(name), stages=specs, submitter=submitter(), protocol=protocol, is_open=is_open)
 
 
-def leased(name: str, titles: Sequence[str], *, votes: int = OLD_CLIENTS_VOTES) -> ProjectSpec:
+def leased(
+    name: str,
+    titles: Sequence[str],
+    *,
+    votes: int = OLD_CLIENTS_VOTES,
+    protocol: str = "",
+    is_open: bool = False,
+) -> ProjectSpec:
     """Return a project of lease stages a, b, c ... with these *titles*."""
     check_name("the project's name", name)
     if not titles or not all(title.strip() for title in titles):
@@ -63,7 +75,7 @@ def leased(name: str, titles: Sequence[str], *, votes: int = OLD_CLIENTS_VOTES) 
         raise InvalidOption("the stages", f"{len(titles)} of them", expected)
     options = [{"title": title.strip(), "votes": votes} for title in titles]
     stages = [stage_spec(letter, "lease", "map", own) for letter, own in zip(ascii_lowercase, options, strict=False)]
-    return ProjectSpec(name=name, stages=stages, submitter=submitter())
+    return ProjectSpec(name=name, stages=stages, submitter=submitter(), protocol=protocol, is_open=is_open)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

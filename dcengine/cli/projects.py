@@ -38,12 +38,21 @@ def create(
     votes: Annotated[
         int | None, typer.Option(min=1, help="With --lease: how many voters send a job back; 5 if not said.")
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="With --lease: what old clients speak at /p/NAME/, such as distcompute.")
+    ] = None,
+    is_open: Annotated[
+        bool, typer.Option("--open", help="With --lease: let anybody lease its tasks, without a token.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a project, or bring the stages of one up to date."""
     if votes is not None and lease is None:
         raise typer.BadParameter("--votes goes with --lease; a file says votes = 5 for each stage")
-    made: ProjectStatus = engine.call("declare_project", _spec(source, lease, votes))
+    if (protocol is not None or is_open) and lease is None:
+        raise typer.BadParameter('--protocol and --open go with --lease; a file says protocol = "..." and open = true')
+    spec = _spec(source, lease, votes, protocol=protocol or "", is_open=is_open)
+    made: ProjectStatus = engine.call("declare_project", spec)
     if as_json:
         show_json(made)
         return
@@ -55,11 +64,12 @@ def create(
         show_line(f"it runs; `dcengine jobs add {name} --txt FILE` gives it work")
 
 
-def _spec(source: str, lease: str | None, votes: int | None) -> ProjectSpec:
+def _spec(source: str, lease: str | None, votes: int | None, *, protocol: str, is_open: bool) -> ProjectSpec:
     from .. import pipelines  # late: it needs the network code that `dcengine --help` does not
 
     if lease is not None:
-        return pipelines.leased(source, lease.split(","), votes=pipelines.OLD_CLIENTS_VOTES if votes is None else votes)
+        votes = pipelines.OLD_CLIENTS_VOTES if votes is None else votes
+        return pipelines.leased(source, lease.split(","), votes=votes, protocol=protocol, is_open=is_open)
     if Path(source).suffix != ".toml" and not Path(source).exists():
         expected = "a TOML file, or a name with --lease and the stages' titles"
         raise InvalidOption("what to make a project of", repr(source), expected)
@@ -113,6 +123,8 @@ def show(engine: Link, name: Name, as_json: Json = False) -> None:
             ("failed", f"{status.failed:,}; `dcengine jobs failed {name}`" if status.failed else None),
             ("cancelled", f"{status.cancelled:,}" if status.cancelled else None),
             ("workers", ", ".join(status.workers)),
+            ("protocol", f"{status.protocol}, at /p/{name}/" if status.protocol else None),
+            ("open", "anybody may lease its tasks, without a token" if status.is_open else None),
             ("warning", status.warning),
         ]
     )

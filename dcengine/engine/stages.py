@@ -65,6 +65,10 @@ class Stages:
         project, _ = self._places.get(stage, (None, 0))
         return project.name if project is not None else None
 
+    def project(self, name: str) -> Project | None:
+        """Return the project called *name* as it was declared last."""
+        return self._projects.get(name)
+
     def is_paused(self, project: str) -> bool:
         """Tell whether the tasks of *project* are held back."""
         known = self._projects.get(project)

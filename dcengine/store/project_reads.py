@@ -11,11 +11,11 @@ from ..verbs import Flag, ImportRecord, ProjectStatus, StageOutput, StageStatus
 from .leasing import SELECT_TASK, task_from
 from .names import CURRENT_TASK, FIRST_LATER_TASK, FUNCTIONS
 from .pages import PageReads
-from .projects import STAGES, stage_from
+from .projects import PROJECTS, STAGES, project_from
 from .reads import PAGE_BYTES
 
 SELECT_PROJECT = f"""
-SELECT project.id, project.name, project.is_paused,
+SELECT project.id, project.name, project.is_paused, project.protocol, project.is_open,
     (SELECT json_group_object(state, n) FROM job_counter WHERE job_counter.project = project.id)
 FROM project
 WHERE project.id <> {FUNCTIONS} AND project.is_deleted = 0
@@ -124,15 +124,8 @@ class ProjectReads(PageReads):
 
     async def stored_projects(self) -> list[Project]:
         """Return every project but the built-in one."""
-        rows = await self._all(
-            "SELECT id, name, is_paused FROM project WHERE id <> ? AND is_deleted = 0 ORDER BY id", FUNCTIONS
-        )
-        return [
-            Project(
-                id=id, name=name, is_paused=bool(is_paused), stages=tuple(map(stage_from, await self._all(STAGES, id)))
-            )
-            for id, name, is_paused in rows
-        ]
+        rows = await self._all(f"{PROJECTS} ORDER BY id")
+        return [project_from(row, await self._all(STAGES, row[0])) for row in rows]
 
     async def project(self, name: str) -> ProjectStatus:
         """Return the project called *name*; raises `NotFound`."""
@@ -146,13 +139,13 @@ class ProjectReads(PageReads):
         return [await self._status(row) for row in await self._all(f"{SELECT_PROJECT} ORDER BY project.id DESC")]
 
     async def _status(self, row: Any) -> ProjectStatus:
-        id, name, is_paused, counted = row
+        id, name, is_paused, protocol, is_open, counted = row
         jobs = {JobState(int(state)): n for state, n in json.loads(counted).items()}
         stages = [_stage_status(row) for row in await self._all(SELECT_STAGES, id)]
         return ProjectStatus(
             name=name, is_paused=bool(is_paused), stages=stages, open=jobs[JobState.OPEN],
             succeeded=jobs[JobState.SUCCEEDED], failed=jobs[JobState.FAILED],
-            cancelled=jobs[JobState.CANCELLED],
+            cancelled=jobs[JobState.CANCELLED], protocol=protocol, is_open=bool(is_open),
         )  # fmt: skip
 
     async def _stage(self, project: str, name: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,11 @@ from .handing import Consequences
 from .ledger import Ledger
 from .names import FUNCTIONS, Names
 
+PROJECTS = f"""
+SELECT id, name, is_paused, protocol, is_open
+FROM project
+WHERE id <> {FUNCTIONS} AND is_deleted = 0
+"""
 STAGES = """
 SELECT stage.id, stage.name, stage.need, need.tags, function.digest, stage.priority, stage.retries,
     stage.crash_retries, stage.timeout, stage.title, stage.kind, stage.shape, stage.lease_seconds, stage.back_off,
@@ -88,13 +93,17 @@ GROUP BY task.need, task.submitter, task.priority
 
 def project_in(connection: sqlite3.Connection, name: str) -> Project | None:
     """Return the project called *name* as it stands in the file; the built-in one is none."""
-    row = connection.execute(
-        "SELECT id, is_paused FROM project WHERE name = ? AND id <> ? AND is_deleted = 0", (name, FUNCTIONS)
-    ).fetchone()
-    if row is None:
-        return None
-    stages = tuple(map(stage_from, connection.execute(STAGES, (row[0],))))
-    return Project(id=row[0], name=name, is_paused=bool(row[1]), stages=stages)
+    row = connection.execute(f"{PROJECTS} AND name = ?", (name,)).fetchone()
+    return None if row is None else project_from(row, connection.execute(STAGES, (row[0],)))
+
+
+def project_from(row: Sequence[Any], stages: Iterable[Sequence[Any]]) -> Project:
+    """Return the project of one row of `PROJECTS`, with the *stages* of rows of `STAGES`."""
+    id, name, is_paused, protocol, is_open = row
+    return Project(
+        id=id, name=name, is_paused=bool(is_paused), stages=tuple(map(stage_from, stages)), protocol=protocol,
+        is_open=bool(is_open),
+    )  # fmt: skip
 
 
 def stage_from(row: Sequence[Any]) -> Stage:
@@ -152,6 +161,9 @@ class DeclareProject:
             if open:
                 return ProjectInUse(self.spec.name, ", ".join(name for name, *_ in before), open)
             self._place(connection, id)
+        connection.execute(
+            "UPDATE project SET protocol = ?, is_open = ? WHERE id = ?", (self.spec.protocol, self.spec.is_open, id)
+        )
         changed = self._change(connection, names, id)
         declared = project_in(connection, self.spec.name)
         assert declared is not None

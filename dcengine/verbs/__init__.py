@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable
 from typing import Protocol
 
 from ..buffered import Piece
+from .access import Grant, NewToken, TokenRole, TokenSpec, TokenStatus
 from .cluster import (
     EngineStatus,
     Explanation,
@@ -21,6 +22,7 @@ from .cluster import (
     WorkerStatus,
     WorkerVerdict,
 )
+from .contributors import BanDone, ContributorStatus
 from .functions import BatchSubmission, Function, OnNoMatch, Options, Submission
 from .jobs import (
     BatchStatus,
@@ -36,6 +38,7 @@ from .jobs import (
     Try,
 )
 from .leases import Completion, Heartbeat, LeasedTask, LeaseRequest, TaskAnswer, TaskFailure, TaskFlag
+from .outsiders import OutsideWorker, Registered, Registration
 from .projects import (
     AddedJobs,
     Deletion,
@@ -55,15 +58,18 @@ from .values import StoredValue
 __all__ = [
     "AddedJobs",
     "BackupDone",
+    "BanDone",
     "BatchStatus",
     "BatchSubmission",
     "Completion",
+    "ContributorStatus",
     "Deletion",
     "EngineStatus",
     "Explanation",
     "FailedItem",
     "Flag",
     "Function",
+    "Grant",
     "Heartbeat",
     "HistoryEntry",
     "ImportRecord",
@@ -76,12 +82,16 @@ __all__ = [
     "LeaseRequest",
     "LeasedTask",
     "Line",
+    "NewToken",
     "OnNoMatch",
     "Options",
     "OtherVersions",
+    "OutsideWorker",
     "Progress",
     "ProjectSpec",
     "ProjectStatus",
+    "Registered",
+    "Registration",
     "Report",
     "Span",
     "StageOutput",
@@ -93,6 +103,9 @@ __all__ = [
     "TaskAnswer",
     "TaskFailure",
     "TaskFlag",
+    "TokenRole",
+    "TokenSpec",
+    "TokenStatus",
     "Transcript",
     "Try",
     "VacuumDone",

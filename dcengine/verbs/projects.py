@@ -68,6 +68,8 @@ class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     stages: list[StageSpec]  #: in order
     submitter: str = ""
+    protocol: str = ""  #: what old clients speak at ``/p/NAME/``, such as "distcompute"
+    is_open: bool = False  #: anybody may lease its tasks, without a token
 
 
 class ImportStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +162,8 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
+    protocol: str = ""  #: as in `ProjectSpec`
+    is_open: bool = False  #: as in `ProjectSpec`
     workers: list[str] = []  #: that run its tasks now
     warning: str | None = None  #: what its author should know now: nobody has the tags of a stage, say
     other_versions: list[OtherVersions] = []  #: the same when it was declared: packages that its functions use
