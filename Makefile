@@ -12,10 +12,14 @@ DEBIAN_PACKAGES :=
 # Of a long run of the state machine; the seed it prints repeats it.
 EXAMPLES ?= 10000
 SEED ?= $(shell date +%s)
+# Of each route that `make fuzz` asks, beside those that its schema is covered with.
+QUESTIONS ?= 100
 # How often each of the tests that kill things does so.
 ROUNDS ?= 5
+# And how many requests those that lose requests and answers make.
+OPERATIONS ?= 100000
 
-.PHONY: help demo test faults machine bench lint format check lock docs build clean system
+.PHONY: help demo test faults machine fuzz bench lint format check audit lock docs build clean system
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,15 +31,20 @@ test: $(INSTALLED)  ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 faults: $(INSTALLED)  ## Run the tests that kill things, again and again
-	@DCENGINE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults -s --timeout 0 $(ARGS)
+	@DCENGINE_ROUNDS=$(ROUNDS) DCENGINE_OPERATIONS=$(OPERATIONS) $(BIN)/python -m pytest tests/faults -s --timeout 0 $(ARGS)
 
 machine: $(INSTALLED)  ## Do anything to projects, in any order, for hours
 	@echo "seed $(SEED)"
 	@DCENGINE_MACHINE=$(EXAMPLES) $(BIN)/python -m pytest tests/faults/test_state_machine.py --hypothesis-seed=$(SEED) $(ARGS)
 
+fuzz: $(INSTALLED)  ## Ask the HTTP server anything, made from its OpenAPI document, for long
+	@echo "seed $(SEED)"
+	@DCENGINE_FUZZ=$(QUESTIONS) DCENGINE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/acceptance/test_schemathesis.py $(ARGS)
+
 bench: $(INSTALLED)  ## Measure, with the peers beside us
 	@$(BIN)/python -m benchmarks.store
 	@$(BIN)/python -m benchmarks.functions
+	@$(BIN)/python -m benchmarks.tracker
 	@$(BIN)/python -m benchmarks.notebook
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.faults
@@ -52,6 +61,9 @@ format: $(INSTALLED)  ## Put the code into its form
 
 check: lint test  ## What a review asks for
 
+audit: $(INSTALLED)  ## Look up known vulnerabilities of what is installed; asks a service on the internet
+	@$(BIN)/pip-audit --local --skip-editable --progress-spinner off $(ARGS)
+
 lock: $(INSTALLED)  ## Choose the newest versions of all dependencies, for every Python at once
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --all-extras --group dev --python-version 3.10 \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
@@ -60,6 +72,8 @@ lock: $(INSTALLED)  ## Choose the newest versions of all dependencies, for every
 docs: $(INSTALLED)  ## Write the generated pages
 	@$(BIN)/python -m dcengine.config > docs/settings.md.new
 	@mv docs/settings.md.new docs/settings.md
+	@$(BIN)/python -c 'from dcengine.server.reference import main; main()' > docs/http.md.new
+	@mv docs/http.md.new docs/http.md
 
 build: $(INSTALLED)  ## Make wheel and sdist in dist/
 	@$(BIN)/python -m build --no-isolation

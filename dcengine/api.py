@@ -18,7 +18,6 @@ from . import config, owner, times
 from .batches import BatchHandle
 from .calls import batch_of, submission_of
 from .cautions import Told, warn_of
-from .client import Client
 from .errors import EngineClosed, InvalidOption
 from .handles import JobHandle, Link
 from .lists import Explained, Leaderboard, WorkerList
@@ -139,6 +138,8 @@ class Front:
             address = self._address or self._address_in_settings()
             if address is None:
                 return self._of_file()
+            from .client import Client  # late: an engine of this process is asked without
+
             self._named = ThreadLink(Client(*address), self._loop())
         return self._named
 
@@ -193,6 +194,8 @@ class Front:
             async def resolve() -> tuple[str, str]:
                 found = await asyncio.get_running_loop().run_in_executor(None, find_or_start, db)
                 return found.url, found.token
+
+            from .client import Client
 
             self._by_file[db] = ThreadLink(Client(owner.url, owner.token, resolve), self._loop())
         return self._by_file[db]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -97,6 +97,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allow_host: Annotated[
         list[Text], Meta(description="More host names by which browsers may address the engine.")
     ] = []
+    trusted_proxy: Annotated[
+        list[Text],
+        Meta(
+            description="Addresses or networks of reverse proxies whose `X-Forwarded-*` headers are believed, "
+            "such as `127.0.0.1` or `10.0.0.0/8`."
+        ),
+    ] = []
+    prefix: Annotated[
+        Text | None, Meta(description="The path below which a reverse proxy shows the engine, such as `/farm`.")
+    ] = None
+    max_connections: Annotated[
+        int, Meta(ge=1, description="Connections to the HTTP server at the same time; more are closed at once.")
+    ] = 10_000
+    volunteer_rate: Annotated[
+        float,
+        Meta(gt=0, description="Requests a second from one address without a token, to projects that are open."),
+    ] = 500.0
+    volunteer_body_limit: Annotated[int, Meta(ge=1, description="Bytes that such a request may have.")] = 16 << 20
+    open_metrics: Annotated[bool, Meta(description="Let anybody read `/metrics`, without a token.")] = False
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="How `dcengine serve` logs, on stderr: in lines or in JSON objects.")
+    ] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="From what on it logs; `info` has a line for each request and each move of a job."),
+    ] = "warning"
     tls_cert: Annotated[Text | None, Meta(description="The certificate (PEM) for HTTPS.")] = None
     tls_key: Annotated[Text | None, Meta(description="Its private key (PEM).")] = None
     insecure: Annotated[bool, Meta(description="Allow an address beyond this machine without TLS.")] = False
@@ -140,6 +166,8 @@ class Setting(NamedTuple):
     def expected(self) -> str:
         """What its value may be, in words."""
         schema = self.schema
+        if "enum" in schema:
+            return " or ".join(schema["enum"])
         if schema["type"] == "boolean":
             return "true or false"
         if schema["type"] == "array":

@@ -18,6 +18,7 @@ import msgspec
 from yarl import URL
 
 from .errors import AccessDenied, DcengineError, EngineClosed, EngineUnreachable, InvalidOption, OwnershipLost, rebuild
+from .logs import redact
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +38,12 @@ LANES = 200  #: questions that wait at the same time; each takes a connection, a
 T = TypeVar("T")
 
 
-class _Problem(msgspec.Struct):
+class Problem(msgspec.Struct):
     """An error as the server tells it."""
 
-    error: str
-    facts: list[Any]
-    message: str = ""
+    error: str  #: the name of its class
+    facts: list[Any]  #: what the class is made from
+    message: str = ""  #: what happened, to what, and the way out
 
 
 class Question(NamedTuple):
@@ -89,7 +90,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class _Gone(Exception):
+class Gone(Exception):
     """The engine at the present address cannot answer; the reason is the argument."""
 
 
@@ -106,6 +107,7 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
         self._waiting_session: aiohttp.ClientSession | None = None
         self._waiting = 0
+        self._has_answered = False
 
     @property
     def url(self) -> str:
@@ -195,7 +197,7 @@ class Connection:
                 # A new engine at the old address has new tokens.
                 if not await self._found_another():
                     raise
-            except _Gone as gone:
+            except Gone as gone:
                 now = time.monotonic()
                 failing_since = failing_since or now
                 if now + pause - failing_since > patience:
@@ -214,7 +216,7 @@ class Connection:
         return before != (self._base, self.token)
 
     async def _send(self, question: Question) -> Answer:
-        """Make one request; raises `_Gone` where no engine answers."""
+        """Make one request; raises `Gone` where no engine answers."""
         body = question.body
         try:
             async with self._lane(waits=question.wait > 0).request(
@@ -226,12 +228,23 @@ class Connection:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=question.wait + SILENCE),
                 allow_redirects=False,
             ) as response:
+                self._has_answered = True
                 return Answer(response.status, response.headers, await response.read())
         except aiohttp.ClientConnectorCertificateError as error:
             reason = f"its certificate is not trusted ({error.certificate_error}); name its issuer in SSL_CERT_FILE"
             raise EngineUnreachable(self.url, reason) from None
+        except aiohttp.ClientConnectorSSLError as error:
+            reason = f"no TLS is to be had there ({_first_line(error)}); without it, its address begins with http:"
+            raise EngineUnreachable(self.url, reason) from None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise _Gone(_first_line(error)) from error
+            raise Gone(_first_line(error) + self._hint(error)) from error
+
+    def _hint(self, error: BaseException) -> str:
+        """Return what may be wrong with an address at which somebody hangs up without a word."""
+        is_silent = isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionResetError))
+        if not is_silent or self._has_answered or self._base.scheme != "http":
+            return ""
+        return "; if it speaks TLS, its address begins with https:"
 
     def _lane(self, *, waits: bool) -> aiohttp.ClientSession:
         """Return the session for such a question: those that wait must never hold up the others."""
@@ -246,14 +259,14 @@ class Connection:
         if answer.status in (200, STILL_AT_IT, 204):
             return answer
         try:
-            problem = msgspec.json.decode(answer.body, type=_Problem)
+            problem = msgspec.json.decode(answer.body, type=Problem)
         except msgspec.DecodeError:
             if answer.status in (502, 503, 504):
-                raise _Gone(f"HTTP {answer.status} from a proxy in front of it") from None
+                raise Gone(f"HTTP {answer.status} from a proxy in front of it") from None
             raise self._not_ours(answer) from None
         error = _rebuilt(problem)
         if self._resolve is not None and isinstance(error, (EngineClosed, OwnershipLost)):
-            raise _Gone(str(error)) from error
+            raise Gone(str(error)) from error
         raise error
 
     def _not_ours(self, answer: Answer) -> EngineUnreachable:
@@ -269,12 +282,12 @@ def split_address(url: str, token: str | None = None) -> tuple[URL, str | None]:
     except ValueError:
         whole = False
     if not whole:
-        raise InvalidOption("the engine's address", repr(url), "a URL such as http://127.0.0.1:8787/?token=...")
+        raise InvalidOption("the engine's address", redact(repr(url)), "a URL such as http://127.0.0.1:8787/?token=...")
     found = token or address.query.get("token") or address.password
     return address.with_user(None).with_query(None).with_fragment(None), found or None
 
 
-def _rebuilt(problem: _Problem) -> DcengineError:
+def _rebuilt(problem: Problem) -> DcengineError:
     try:
         return rebuild(problem.error, problem.facts)
     except TypeError:  # an engine of another version tells other facts
@@ -296,4 +309,4 @@ def _session(connections: int) -> aiohttp.ClientSession:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return redact((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import hmac
-import logging
 import os
 import sys
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any
 
 from .api import Caller, ThreadLink, front
-from .cluster import ClusterSettings
+from .cluster.crew import Launched
 from .cluster.facts import cpu_count
-from .engine import Engine
+from .cluster.settings import ClusterSettings
 from .errors import DcengineError, EngineClosed, InvalidOption
-from .loops import Across, LoopThread
+from .loops import LoopThread
 from .owner import Lock
-from .server import Role, application, listen
-from .verbs import EngineStatus, Verbs
+from .verbs import EngineStatus
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from aiohttp import web
 
-IDLE_LOOK_SECONDS = 1.0
+    from .engine import Engine
+    from .hosting import Hosted
 
 
 class EmbeddedEngine(Caller):
@@ -72,6 +66,12 @@ class EmbeddedEngine(Caller):
         blobs: str | None = None,
         idle_exit: float | None = None,
         allow_hosts: list[str] | tuple[str, ...] = (),
+        trusted_proxies: list[str] | tuple[str, ...] = (),
+        prefix: str | None = None,
+        max_connections: int = 10_000,
+        open_metrics: bool = False,
+        volunteer_rate: float = 500.0,
+        volunteer_body_limit: int = 16 << 20,
         tls_cert: str | None = None,
         tls_key: str | None = None,
         insecure: bool = False,
@@ -90,16 +90,21 @@ class EmbeddedEngine(Caller):
             pilot_idle=pilot_idle, lease=worker_lease, grace=grace, output_limit=output_limit,
             values_limit=worker_values,
         )  # fmt: skip
-        self._listen = {"host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key, "insecure": insecure}
-        self._allow_hosts = [*allow_hosts]
+        self._http: dict[str, Any] = {
+            "allow_hosts": [*allow_hosts], "trusted_proxies": [*trusted_proxies], "prefix": prefix,
+            "max_connections": max_connections, "open_metrics": open_metrics, "volunteer_rate": volunteer_rate,
+            "volunteer_body_limit": volunteer_body_limit, "host": host, "port": port, "tls_cert": tls_cert,
+            "tls_key": tls_key, "insecure": insecure,
+        }  # fmt: skip
         self._idle_exit = idle_exit
         self._blobs = blobs
         self.finished = (
             threading.Event()
         )  #: set when it has no reason to go on: idle for long, or the file was taken over
+        self.new_loop = asyncio.new_event_loop  #: makes the loop that it lives on
         self.token = ""
         self._thread: LoopThread | None = None
-        self._last_used = time.monotonic()
+        self._hosted: Hosted | None = None
 
     # ---- start and stop --------------------------------------------------------------------
 
@@ -110,33 +115,38 @@ class EmbeddedEngine(Caller):
         self._lock = Lock(self.db)
         self.token = self._lock.token
         self._pid = os.getpid()
-        self._thread = LoopThread("dcengine-engine")
+        self._thread = LoopThread("dcengine-engine", self.new_loop)
         try:
-            left = self._thread.run(self._start())
+            left = self._begin(self._thread)
         except BaseException:
             self._thread.stop()
             self._thread = None
             self._lock.release()
             raise
-        self._link = ThreadLink(self._engine, self._thread, (self._listening.url, self.token))
         front.enter(self._link)
         atexit.register(self.close)
         if left:
             print(f"dcengine: resuming {_unfinished(left)} of {self.db}", file=sys.stderr)
         return self
 
-    async def _start(self) -> int:
-        self._engine = Engine(self.db, self._settings, self._blobs)
-        left = await self._engine.start()
+    def _begin(self, thread: LoopThread) -> int:
+        """Have scheduler and workers begin, then load and start the engine itself: both take half a second."""
+        launched = Launched(self._settings) if self._settings.starts_processes else None
         try:
-            app = self._application(self._engine)
-            self._listening = await listen(app, **self._listen)  # type: ignore[arg-type]
+            from .hosting import Hosted, HttpSide
+
+            hosted = Hosted(
+                self.db, self._settings, self._blobs, HttpSide(**self._http), token=self.token, finished=self.finished,
+                idle_exit=self._idle_exit,
+            )  # fmt: skip
+            left = thread.run(hosted.start(launched))
         except BaseException:
-            await self._engine.close()
+            if launched is not None:
+                launched.end()
             raise
-        self._engine.url = self._listening.url
-        self._lock.say(self._listening.url)
-        self._watch = asyncio.get_running_loop().create_task(self._watch_itself())
+        self._hosted = hosted
+        self._lock.say(hosted.url)
+        self._link = ThreadLink(hosted.engine, thread, (hosted.url, self.token))
         return left
 
     def close(self) -> None:
@@ -146,31 +156,15 @@ class EmbeddedEngine(Caller):
             return
         atexit.unregister(self.close)
         front.leave(self._link)
+        assert self._hosted is not None
         try:
-            left = thread.run(self._stop())
+            left = thread.run(self._hosted.stop())
         finally:
             thread.stop()
             self._lock.release()
             self.finished.set()
         if left:
             print(f"dcengine: {_unfinished(left)} in {self.db}; the next engine on it goes on", file=sys.stderr)
-
-    async def _stop(self) -> int:
-        self._watch.cancel()
-        self._engine.end_waits()
-        await self._listening.close()
-        return await self._engine.close()
-
-    async def _watch_itself(self) -> None:
-        """Set `finished` once there is no reason to go on."""
-        while True:
-            await asyncio.sleep(IDLE_LOOK_SECONDS)
-            if self._engine.broken is not None:
-                self.finished.set()
-            if self._idle_exit is not None and await self._engine.unfinished():
-                self._last_used = time.monotonic()
-            if self._idle_exit is not None and time.monotonic() - self._last_used > self._idle_exit:
-                self.finished.set()
 
     def __enter__(self) -> EmbeddedEngine:
         return self.start()
@@ -193,7 +187,8 @@ class EmbeddedEngine(Caller):
     @property
     def url(self) -> str:
         """The address of its HTTP side, with the token."""
-        return f"{self._listening.url}/?token={self.token}"
+        assert self._hosted is not None
+        return f"{self._hosted.url}/?token={self.token}"
 
     @property
     def scheduler_address(self) -> str | None:
@@ -212,41 +207,19 @@ class EmbeddedEngine(Caller):
 
         It can be mounted before the engine is started; until then its questions are answered with an error.
         """
-        return self._application(_Hop(self._way))
+        from .hosting import Hop, HttpSide, Later
+
+        return HttpSide(**self._http).application(Hop(self._way), Later(lambda: self._hosted if self._thread else None))
 
     def _way(self) -> ThreadLink:
         if self._thread is None:
             raise EngineClosed(str(self.db))
         return self._link
 
-    def _application(self, verbs: Verbs) -> web.Application:
-        return application(verbs, access=self, allowed_hosts=self._allow_hosts)
-
-    def role_of(self, token: str) -> Role | None:
-        """Return the role that *token* carries; called for each request that needs one."""
-        if not self.token or not hmac.compare_digest(_digest(token), _digest(self.token)):
-            return None
-        self._last_used = time.monotonic()
-        return Role.ADMIN
-
-
-class _Hop:
-    """The engine's verbs for another loop: each hops to the engine's thread and back."""
-
-    def __init__(self, way: Callable[[], ThreadLink]) -> None:
-        self._way = way
-
-    def __getattr__(self, verb: str) -> Any:
-        async def hop(*args: Any, **kwargs: Any) -> Any:
-            # What comes in pieces comes on the loop that serves it.
-            given = [Across(each) if isinstance(each, AsyncIterator) else each for each in args]
-            return await asyncio.wrap_future(self._way().start(verb, *given, **kwargs))
-
-        return hop
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode()).digest()
+    @property
+    def _engine(self) -> Engine:
+        assert self._hosted is not None
+        return self._hosted.engine
 
 
 def _unfinished(jobs: int) -> str:

@@ -109,6 +109,7 @@ class Task(msgspec.Struct, frozen=True):
     origin: int | None = None  #: the task whose output is its input
     token: int = 0  #: known to its holder alone; only outside workers have one
     how: int = 0  #: bits of `How`
+    number: int = 0  #: the job's, within its project
 
     def to(self, state: State, **changes: object) -> Task:
         """Return this task moved to *state*.

@@ -13,7 +13,9 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 
 LONGEST, LATEST = 1e10, 253402300800.0  #: seconds of three centuries; the end of the year 9999
 DURATION = "seconds, a timedelta, or a text such as '10m' or '1h30m'"
 MOMENT = "Unix seconds, a datetime, a timedelta from now, or a text such as '2030-01-31T12:00' or '+10m'"
+PAST = "a time such as '2026-01-31 12:00', '2026-01-31T12:00Z' or '3h ago', or Unix seconds"
 
+_SECONDS = re.compile(r"\d{1,12}(\.\d+)?")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
@@ -37,6 +39,21 @@ def moment(option: str, value: object) -> float:
     if found is None or abs(found) > LATEST:
         raise InvalidOption(option, _shown(value), MOMENT)
     return found
+
+
+def past(option: str, value: object) -> float:
+    """Return the moment *value*, which may also be a text such as '3h ago', in Unix seconds; raises `InvalidOption`."""
+    if isinstance(value, str):
+        text = value.strip()
+        ago = _sum_of(text.removesuffix(" ago")) if text.endswith(" ago") else None
+        if ago is not None and ago <= LONGEST:
+            return time.time() - ago
+        if _SECONDS.fullmatch(text):
+            return moment(option, float(text))
+    try:
+        return moment(option, value)
+    except InvalidOption:
+        raise InvalidOption(option, _shown(value), PAST) from None
 
 
 def _number(value: object) -> float | None:

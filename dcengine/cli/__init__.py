@@ -11,6 +11,7 @@ from .._version import __version__
 from . import added
 from .adding import add
 from .checkup import doctor
+from .contributors import contributor
 from .exporting import export
 from .jobs import jobs
 from .joining import join
@@ -20,7 +21,9 @@ from .projects import project
 from .repairing import edit, failed, history, retry
 from .serving import serve
 from .submitting import submit
+from .tokens import token
 from .workers import workers
+from .working import worker
 
 
 class _InOrder(TyperGroup):
@@ -34,8 +37,8 @@ class _InOrder(TyperGroup):
 
 
 ORDER = [
-    "submit", "jobs", "project", "workers", "leaderboard", "export", "status", "serve", "join", "backup", "vacuum",
-    "doctor",
+    "submit", "jobs", "project", "workers", "token", "leaderboard", "contributor", "export", "status", "serve",
+    "join", "worker", "backup", "vacuum", "doctor",
 ]  # fmt: skip
 
 app = typer.Typer(
@@ -65,13 +68,15 @@ def common(
     """Take what stands before the command."""
 
 
-for command in (serve, submit, status, leaderboard, export, join, backup, vacuum, doctor):
+for command in (serve, submit, status, leaderboard, export, join, worker, backup, vacuum, doctor):
     app.command()(command)
 for command in (add, failed, retry, edit, history):
     jobs.command()(command)
 app.add_typer(jobs, name="jobs")
 app.add_typer(workers, name="workers")
 app.add_typer(project, name="project")
+app.add_typer(token, name="token")
+app.add_typer(contributor, name="contributor")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import signal
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import logs
 from ..config import SEPARATOR, SETTINGS, Settings, load
+from ..open_files import make_room
 from .choosing import told_plainly
 from .showing import show_json, show_line, show_note
 
@@ -51,15 +52,20 @@ def serve(
     tls_key: Annotated[str | None, _option("tls_key", "FILE")] = None,
     insecure: Annotated[bool, _option("insecure")] = False,
     allow_host: Annotated[list[str] | None, _option("allow_host", "NAME")] = None,
+    trusted_proxy: Annotated[list[str] | None, _option("trusted_proxy", "ADDRESS")] = None,
+    prefix: Annotated[str | None, _option("prefix", "/PATH")] = None,
+    max_connections: Annotated[int | None, _option("max_connections", "N")] = None,
+    open_metrics: Annotated[bool, _option("open_metrics")] = False,
+    volunteer_rate: Annotated[float | None, _option("volunteer_rate", "N")] = None,
+    volunteer_body_limit: Annotated[int | None, _option("volunteer_body_limit", "BYTES")] = None,
+    log_format: Annotated[str | None, _option("log_format", "text|json")] = None,
+    log_level: Annotated[str | None, _option("log_level", "debug|info|warning|error")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line once it is ready.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and logs.")] = False,
 ) -> None:
     """Serve a file: keep its jobs, start workers, answer over HTTP, until Ctrl-C."""
     if scheduler and workers:
         raise typer.BadParameter("--workers starts a cluster of its own, --scheduler joins one; give one of them")
-    logging.basicConfig(
-        level=logging.INFO if debug else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     with told_plainly(debug=debug):
         settings = load(
             host=host,
@@ -76,15 +82,26 @@ def serve(
             tls_key=tls_key,
             insecure=insecure or None,
             allow_host=allow_host or None,
+            trusted_proxy=trusted_proxy or None,
+            prefix=prefix,
+            max_connections=max_connections,
+            open_metrics=open_metrics or None,
+            volunteer_rate=volunteer_rate,
+            volunteer_body_limit=volunteer_body_limit,
+            log_format=log_format,
+            log_level=log_level or ("info" if debug else None),
         )
+        logs.configure(settings.log_format, settings.log_level)
+        make_room(settings.max_connections)
         _run(_engine(settings), as_json=as_json)
 
 
 def _engine(settings: Settings) -> EmbeddedEngine:
     from ..embed import EmbeddedEngine  # late: it loads Dask
+    from ..loops import quick_loop
 
     given = {} if settings.workers is None else {"workers": settings.workers}
-    return EmbeddedEngine(
+    engine = EmbeddedEngine(
         db=settings.db,
         worker_tags=settings.worker_tags,
         scheduler=settings.scheduler,
@@ -101,11 +118,20 @@ def _engine(settings: Settings) -> EmbeddedEngine:
         blobs=settings.blobs,
         idle_exit=settings.idle_exit,
         allow_hosts=settings.allow_host,
+        trusted_proxies=settings.trusted_proxy,
+        prefix=settings.prefix,
+        max_connections=settings.max_connections,
+        open_metrics=settings.open_metrics,
+        volunteer_rate=settings.volunteer_rate,
+        volunteer_body_limit=settings.volunteer_body_limit,
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,
         insecure=settings.insecure,
         **given,
     )
+    if settings.processes:  # no user code here that might fork
+        engine.new_loop = quick_loop
+    return engine
 
 
 def _run(engine: EmbeddedEngine, *, as_json: bool) -> None:
@@ -113,6 +139,7 @@ def _run(engine: EmbeddedEngine, *, as_json: bool) -> None:
     with _stoppable():
         try:
             engine.start()
+            logs.take_over("distributed", "dask", "tornado")  # which have just been loaded
             _announce(engine, as_json=as_json)
             engine.finished.wait()
             if engine.failure is not None:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..plain import BLANKS
+
 PIPE_WIDTH = 200  #: columns where there is no terminal to ask
 
 
@@ -24,7 +26,8 @@ def show_json(value: Any) -> None:
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table for people; a column of numbers only is set to the right."""
-    lines = [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
+    # On one line each: the second line of a name would look like a row.
+    lines = [[clean("" if cell is None else str(cell)).replace("\n", "\\n") for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
     for index, name in enumerate(columns):
         is_number = bool(lines) and all(line[index].rstrip("%").replace(",", "").isdigit() for line in lines)
@@ -64,10 +67,14 @@ def _console(*, stderr: bool = False) -> Console:
 
 
 def clean(text: str) -> str:
-    """Return *text* without what would steer the terminal."""
-    if text.isprintable():
+    """Return *text* without what would steer the terminal, or looks like nothing."""
+    if text.isprintable() and BLANKS.isdisjoint(text):
         return text
-    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
+    return "".join(each if _is_seen(each) or each in "\n\t" else ascii(each)[1:-1] for each in text)
+
+
+def _is_seen(letter: str) -> bool:
+    return letter.isprintable() and letter not in BLANKS
 
 
 def ago(moment: float | None) -> str:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from .batches import AboutBatches
 from .cluster import AboutCluster
+from .contributors import AboutContributors
 from .jobs import STATE_HEADER, AboutJobs
 from .leases import AboutLeases
+from .outsiders import AboutOutsiders
 from .projects import AboutProjects
+from .tokens import AboutTokens
 from .upkeep import AboutUpkeep
 from .values import AboutValues
 
 __all__ = ["STATE_HEADER", "Client"]
 
 
-class Client(AboutJobs, AboutBatches, AboutProjects, AboutLeases, AboutCluster, AboutUpkeep, AboutValues):
+class Client(
+    AboutJobs,
+    AboutBatches,
+    AboutProjects,
+    AboutLeases,
+    AboutCluster,
+    AboutUpkeep,
+    AboutValues,
+    AboutTokens,
+    AboutContributors,
+    AboutOutsiders,
+):
     """Asks for the verbs; what is asked again because an answer was lost is done once."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import asdict
 
-from ..connection import Connection, Question
+from ..connection import Answer, Connection, Question
 from ..raw import decode
 from ..verbs import Completion, Heartbeat, LeasedTask, LeaseRequest, TaskAnswer, TaskFailure, TaskFlag
 from .projects import path_of
@@ -21,32 +21,30 @@ class AboutLeases(Connection):
     """Leases tasks and reports what became of them."""
 
     async def lease(self, request: LeaseRequest) -> list[LeasedTask]:
-        path = f"{path_of(request.project, request.stage)}/lease"
-        wish = {name: value for name, value in asdict(request).items() if name not in ("project", "stage")}
-
         async def ask(piece: float) -> list[LeasedTask] | None:
-            question = Question("POST", path, wait=piece).once().with_json({**wish, "wait": piece})
-            answer = await self._answer(question)
-            try:
-                return decode(answer.body, _leased, raw="input") or None
-            except ValueError:
-                raise self._not_ours(answer) from None
+            return self._leased(await self._answer(lease_question(request, piece))) or None
 
         return await self._until(ask, request.wait) or []
 
-    async def heartbeat(self, beats: list[Heartbeat]) -> list[TaskAnswer]:
+    def _leased(self, answer: Answer) -> list[LeasedTask]:
+        try:
+            return decode(answer.body, _leased, raw="input")
+        except ValueError:
+            raise self._not_ours(answer) from None
+
+    async def heartbeat(self, beats: list[Heartbeat], *, project: str | None = None) -> list[TaskAnswer]:
         return await self._say("heartbeat", beats)
 
-    async def complete(self, completions: list[Completion]) -> list[TaskAnswer]:
+    async def complete(self, completions: list[Completion], *, project: str | None = None) -> list[TaskAnswer]:
         return await self._say("complete", completions)
 
-    async def fail(self, failures: list[TaskFailure]) -> list[TaskAnswer]:
+    async def fail(self, failures: list[TaskFailure], *, project: str | None = None) -> list[TaskAnswer]:
         return await self._say("fail", failures)
 
-    async def flag(self, flags: list[TaskFlag]) -> list[TaskAnswer]:
+    async def flag(self, flags: list[TaskFlag], *, project: str | None = None) -> list[TaskAnswer]:
         return await self._say("flag", flags)
 
-    async def release(self, tokens: list[str]) -> list[TaskAnswer]:
+    async def release(self, tokens: list[str], *, project: str | None = None) -> list[TaskAnswer]:
         return await self._say("release", tokens)
 
     async def _say(self, what: str, items: Sequence[object]) -> list[TaskAnswer]:
@@ -56,3 +54,10 @@ class AboutLeases(Connection):
             question = Question("POST", f"v1/tasks/{what}").with_json(items[start : start + SAID_AT_ONCE])
             answers += self._value(list[TaskAnswer], await self._answer(question))
         return answers
+
+
+def lease_question(request: LeaseRequest, wait: float) -> Question:
+    """Return *request* as it is sent; it waits *wait* seconds, and is done once however often it is sent."""
+    wish = {name: value for name, value in asdict(request).items() if name not in ("project", "stage")}
+    path = f"{path_of(request.project, request.stage)}/lease"
+    return Question("POST", path, wait=wait).once().with_json({**wish, "wait": wait})

@@ -4,6 +4,7 @@
 """
 
 from .cluster import Cluster
+from .crew import Launched
 from .settings import ClusterSettings, Slot, WorkerGone
 
-__all__ = ["Cluster", "ClusterSettings", "Slot", "WorkerGone"]
+__all__ = ["Cluster", "ClusterSettings", "Launched", "Slot", "WorkerGone"]

@@ -16,7 +16,7 @@ from ..runner.units import Live, Unit, UnitReport
 from ..tags import parse_offer
 from ..verbs import JoinTicket
 from .carrier import Carrier, Nowhere, Source
-from .crew import Crew, new_crew
+from .crew import Crew, Launched, new_crew
 from .settings import ClusterSettings, Slot, WorkerGone
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class Cluster:
         self._look_now = asyncio.Event()
         self._lost = asyncio.Event()
 
-    async def start(self) -> None:
-        """Start or join the cluster; its workers may still be on their way afterwards.
+    async def start(self, launched: Launched | None = None) -> None:
+        """Start or join the cluster, by the launcher that was *launched* already; its workers may be on their way then.
 
         Raises `ClusterFailed` or `SchedulerUnreachable`.
         """
         try:
-            await self._begin()
+            await self._begin(launched)
         except BaseException:
             await self._end()
             raise
@@ -194,14 +194,15 @@ class Cluster:
 
     # ---- beginning, and beginning again --------------------------------------------------------
 
-    async def _begin(self) -> None:
+    async def _begin(self, launched: Launched | None = None) -> None:
         """Connect to a scheduler, our own one started first."""
         self._lost.clear()
+        # Dask takes half a second to import: in a thread, for the loop has others to serve, and beside the launcher
+        loading = asyncio.create_task(asyncio.to_thread(import_module, f"{__package__}.link"))
         if self._settings.scheduler is None:
-            self._crew = new_crew(self._settings, self._lose)
+            self._crew = new_crew(self._settings, self._lose, launched)
             await self._crew.start()
-        # Dask takes half a second to import: in a thread, for the loop has others to serve
-        link = (await asyncio.to_thread(import_module, f"{__package__}.link")).Link
+        link = (await loading).Link
         address = self._crew.address if self._crew else self._settings.scheduler
         certificate = self._crew.certificate if self._crew else None
         self._link = await link.connect(address, engine=self._engine, certificate=certificate)

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -32,7 +33,7 @@ LAUNCH = (
     f"from {__package__}.launcher import main; main()"
 )
 STOP_SECONDS = 1.5  #: for the launcher to end everything and itself
-LINES_LIMIT = 64 * 1024  #: bytes of its complaints taken at once
+LINES_LIMIT = 64 * 1024  #: bytes of what it says, taken at once
 
 
 class Crew(Protocol):
@@ -51,9 +52,9 @@ class Crew(Protocol):
         ...
 
 
-def new_crew(settings: ClusterSettings, on_lost: Callable[[], None]) -> Crew:
+def new_crew(settings: ClusterSettings, on_lost: Callable[[], None], launched: Launched | None = None) -> Crew:
     """Return the crew that *settings* ask for; *on_lost* is called when it is beyond repair."""
-    return ProcessCrew(settings, on_lost) if settings.processes else LocalCrew(settings)
+    return ProcessCrew(settings, on_lost, launched) if settings.processes else LocalCrew(settings)
 
 
 def _worker_orders(settings: ClusterSettings) -> list[WorkerOrders]:
@@ -66,53 +67,64 @@ def _worker_orders(settings: ClusterSettings) -> list[WorkerOrders]:
 # ---- child processes -----------------------------------------------------------------------
 
 
+class Launched:
+    """A launcher process with its orders: it goes about them while whoever started it does something else."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.directory = tempfile.mkdtemp(prefix="dcengine-")
+        self.orders = Orders(host=settings.host, workers=_worker_orders(settings), directory=self.directory)
+        try:
+            self.process = subprocess.Popen(
+                (sys.executable, "-c", LAUNCH),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(settings.workers),
+                start_new_session=True,  # a Ctrl-C in the terminal is for the engine alone
+            )
+        except OSError as error:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise ClusterFailed("the cluster's launcher", str(error)) from error
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended at once: whoever listens to it hears that
+            self.process.stdin.write(msgspec.json.encode(self.orders) + b"\n")
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Have it end, with all that it started; return once it is gone. One that takes its time is killed."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # its children end when their lifeline does
+            self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)  # a launcher that was killed has left it
+
+
 class ProcessCrew:
     """Scheduler and workers as children of a launcher process."""
 
-    def __init__(self, settings: ClusterSettings, on_lost: Callable[[], None]) -> None:
+    def __init__(self, settings: ClusterSettings, on_lost: Callable[[], None], launched: Launched | None) -> None:
         self.address = ""
         self.certificate: Certificate | None = None
         self.pids: dict[str, int] = {}
         self._settings = settings
         self._on_lost = on_lost
-        self._directory = ""
-        self._launcher: asyncio.subprocess.Process | None = None
+        self._launched = launched
         self._listeners: list[asyncio.Task[None]] = []
         self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Start the launcher, and through it the rest; raises `ClusterFailed`."""
-        self._launcher = await self._spawn()
-        stdin, stdout, stderr = _pipes(self._launcher)
+        """Start the launcher if it is not there yet, and through it the rest; raises `ClusterFailed`."""
+        launched = self._launched = self._launched or Launched(self._settings)
+        stdout, stderr = await _reader(launched.process.stdout), await _reader(launched.process.stderr)
         self._listeners = [asyncio.create_task(self._listen(stdout)), asyncio.create_task(_relay_complaints(stderr))]
-        # The launcher imports Dask while this process does the same, in a thread: the loop has others to serve.
-        nodes = await asyncio.to_thread(import_module, f"{__package__}.nodes")
-        self.certificate = certificate = await asyncio.to_thread(nodes.new_certificate)
-        self._directory = tempfile.mkdtemp(prefix="dcengine-")
-        orders = Orders(
-            host=self._settings.host,
-            certificate=certificate,
-            workers=_worker_orders(self._settings),
-            directory=self._directory,
-        )
-        stdin.write(msgspec.json.encode(orders) + b"\n")
         try:
             self.address = await asyncio.wait_for(self._started, START_SECONDS)
         except asyncio.TimeoutError:
             raise ClusterFailed("the Dask scheduler", f"it said nothing for {START_SECONDS:g} s") from None
-
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        try:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", LAUNCH),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=_environment(self._settings.workers),
-                start_new_session=True,  # a Ctrl-C in the terminal is for the engine alone
-            )
-        except OSError as error:
-            raise ClusterFailed("the cluster's launcher", str(error)) from error
 
     async def _listen(self, stdout: asyncio.StreamReader) -> None:
         """Take note of what the launcher says until it is gone."""
@@ -126,6 +138,7 @@ class ProcessCrew:
         if happening.pid and happening.kind != "ended":
             self.pids[happening.name] = happening.pid
         if happening.kind == "scheduler":
+            self.certificate = happening.certificate
             self._started.set_result(happening.address)
         elif happening.kind == "failed":
             self._started.set_exception(ClusterFailed("the Dask scheduler", happening.reason))
@@ -134,23 +147,19 @@ class ProcessCrew:
 
     async def close(self) -> None:
         """End the launcher, which ends the rest; kill it if it takes its time."""
-        if self._launcher:
-            await _end(self._launcher)
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)  # a launcher that was killed has left it
+        if self._launched:
+            await asyncio.to_thread(self._launched.end)
         for listener in self._listeners:
             listener.cancel()
         if self._started.done() and not self._started.cancelled():
             self._started.exception()  # nobody may be left to look at it
 
 
-def _pipes(
-    launcher: asyncio.subprocess.Process,
-) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]:
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    assert launcher.stderr is not None
-    return launcher.stdin, launcher.stdout, launcher.stderr
+async def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
+    """Return what comes out of *pipe*, as a stream of this loop."""
+    reader = asyncio.StreamReader(LINES_LIMIT)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader
 
 
 async def _relay_complaints(stderr: asyncio.StreamReader) -> None:
@@ -158,17 +167,6 @@ async def _relay_complaints(stderr: asyncio.StreamReader) -> None:
     while text := await stderr.read(LINES_LIMIT):
         for line in text.decode("utf-8", "replace").splitlines():
             logger.warning("cluster: %s", line)
-
-
-async def _end(launcher: asyncio.subprocess.Process) -> None:
-    """Tell *launcher* to end; kill it if it takes its time."""
-    _pipes(launcher)[0].close()
-    try:
-        await asyncio.wait_for(launcher.wait(), STOP_SECONDS)
-    except asyncio.TimeoutError:
-        with suppress(ProcessLookupError):
-            launcher.kill()  # its children end when their lifeline does
-        await launcher.wait()
 
 
 def _environment(workers: int) -> dict[str, str]:

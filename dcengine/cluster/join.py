@@ -64,6 +64,8 @@ async def join(
     while True:
         try:
             ticket = await _ticket_for(target, name)
+            if ticket.nickname:  # of its token, which goes before what is said here
+                identity = msgspec.structs.replace(identity, nickname=ticket.nickname)
             async with _Membership(ticket, name=name, identity=identity, slots=slots) as worker:
                 on_event(Joining(kind="joined", name=name, scheduler=ticket.scheduler))
                 pause, has_joined = FIRST_PAUSE, True
@@ -176,7 +178,7 @@ async def _ask_engine(target: str) -> JoinTicket:
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
         raise EngineUnreachable(base, _words(error)) from error
     if response.status in (401, 403):
-        raise AccessDenied(f"the engine at {base} does not accept this token for joining")
+        raise AccessDenied(f"the engine at {base} does not accept this token for joining", True)
     try:
         if response.status != 200:
             raise ValueError(f"it answered with status {response.status}")

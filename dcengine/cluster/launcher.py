@@ -25,6 +25,7 @@ import msgspec
 
 from ..runner.orphans import adopt_orphans, children, ended_children
 from .orders import Happening, Orders, WorkerOrders
+from .settings import Certificate
 
 HEALTHY_SECONDS = 10.0  #: a worker that lived so long starts again at once
 LONGEST_PAUSE = 30.0  #: seconds before a worker that keeps ending is started again
@@ -39,8 +40,8 @@ PR_SET_PDEATHSIG = 1
 class Launcher:
     """Our scheduler and workers as children of this process."""
 
-    def __init__(self, orders: Orders, *, engine: int, out: int) -> None:
-        self._orders = orders
+    def __init__(self, orders: Orders, certificate: Certificate, *, engine: int, out: int) -> None:
+        self._orders, self._certificate = orders, certificate
         self._engine = engine
         self._out = out
         self._lifeline, self._lifeline_end = os.pipe()  # the children read the end of the one when the other closes
@@ -71,7 +72,7 @@ class Launcher:
     def _start_scheduler(self) -> bool:
         """Start the scheduler and tell its address; return False, and say why, if it cannot start."""
         answer, answer_end = os.pipe()
-        self._scheduler = self._fork(partial(_run_scheduler, self._orders, answer_end))
+        self._scheduler = self._fork(partial(_run_scheduler, self._orders.host, self._certificate, answer_end))
         os.close(answer_end)
         with open(answer, encoding="utf-8") as file:
             said = file.read()
@@ -80,7 +81,11 @@ class Launcher:
             self._say(Happening(kind="failed", name="scheduler", reason=reason or "its process ended at once"))
             return False
         self._address = address
-        self._say(Happening(kind="scheduler", name="scheduler", address=address, pid=self._scheduler))
+        self._say(
+            Happening(
+                kind="scheduler", name="scheduler", address=address, pid=self._scheduler, certificate=self._certificate
+            )
+        )
         return True
 
     # ---- keeping it running --------------------------------------------------------------------
@@ -101,7 +106,7 @@ class Launcher:
         now = time.monotonic()
         for due in [due for due in self._due if due.at <= now]:
             self._due.remove(due)
-            pid = self._fork(partial(_run_worker, self._address, self._orders, due.worker))
+            pid = self._fork(partial(_run_worker, self._address, self._orders, self._certificate, due.worker))
             self._workers[pid] = _Started(due.worker, due.failures, now)
             self._say(Happening(kind="worker", name=due.worker.name, pid=pid))
 
@@ -198,12 +203,12 @@ class _Started(msgspec.Struct):
 # ---- what the children do ------------------------------------------------------------------
 
 
-async def _run_scheduler(orders: Orders, answer: int) -> None:
+async def _run_scheduler(host: str, certificate: Certificate, answer: int) -> None:
     """Serve as the scheduler; write its address, or an empty line and the reason, to *answer*."""
     from .nodes import new_scheduler
 
     try:
-        scheduler = await new_scheduler(host=orders.host, certificate=orders.certificate)
+        scheduler = await new_scheduler(host=host, certificate=certificate)
     except Exception as error:
         os.write(answer, f"\n{type(error).__name__}: {error}".encode())
         os._exit(STATUS_UNABLE)
@@ -212,7 +217,7 @@ async def _run_scheduler(orders: Orders, answer: int) -> None:
     await scheduler.finished()
 
 
-async def _run_worker(scheduler: str, orders: Orders, worker: WorkerOrders) -> None:
+async def _run_worker(scheduler: str, orders: Orders, certificate: Certificate, worker: WorkerOrders) -> None:
     """Serve as one worker until its scheduler is gone."""
     from .host import make_ready
     from .nodes import new_worker
@@ -221,7 +226,7 @@ async def _run_worker(scheduler: str, orders: Orders, worker: WorkerOrders) -> N
         scheduler,
         name=worker.name,
         identity=worker.identity,
-        certificate=orders.certificate,
+        certificate=certificate,
         directory=orders.directory,
     )
     await make_ready(node)
@@ -271,9 +276,9 @@ def main() -> NoReturn:
     engine = os.getppid()
     out = os.dup(1)
     os.dup2(2, 1)  # what anybody here prints must not get between the happenings
-    from . import host, nodes  # slow: while they load, the engine prepares the orders
+    from . import host, nodes  # slow: the engine loads its own half meanwhile
 
     del host  # the workers, which are forked, have it loaded
     nodes.configure_process()
-    Launcher(_read_orders(), engine=engine, out=out).run()
+    Launcher(_read_orders(), nodes.new_certificate(), engine=engine, out=out).run()
     sys.exit(0)

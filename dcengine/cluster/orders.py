@@ -20,7 +20,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster to start."""
 
     host: str
-    certificate: Certificate
     workers: list[WorkerOrders]
     directory: str  #: for the workers' files; removed at the end by whoever is left
 
@@ -32,4 +31,5 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     pid: int = 0
     address: str = ""
+    certificate: Certificate | None = None  #: of a scheduler, for whoever is to talk to it
     reason: str = ""

@@ -28,6 +28,11 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether somebody else started the scheduler."""
         return self.scheduler is not None
 
+    @property
+    def starts_processes(self) -> bool:
+        """Whether scheduler and workers are processes of our own."""
+        return self.processes and not self.is_foreign
+
     def tags_of(self, index: int) -> str:
         """Return the tags of the *index*-th worker, counted from 0."""
         return self.worker_tags[index % len(self.worker_tags)] if self.worker_tags else ""

@@ -91,6 +91,8 @@ class Aftermath(Stragglers):
         if not task.state.is_final and outcome.reason:
             self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
         logger.info("job %d: %s%s", task.job, task.state.name.lower(), f" ({outcome.reason})" if outcome.reason else "")
+        if task.state is State.SUCCEEDED:
+            self._tallies.accepted[task.stage] += 1
         if not ends_job and task.state in (State.SUCCEEDED, State.RETURNED):
             self._interrupted.discard(task.job)
             if task.job in self._unwanted:  # cancelled while its output was on the way into the file

@@ -3,36 +3,40 @@
 It is built in layers, each a module: `questions` (what can be asked), `dispatch` (from what waits to the
 slots), `stragglers` (what takes too long), `aftermath` (what follows from a move), `tasks` (the life of a task: read
 `Tasks.run` first), `batches` (many calls under one handle), `projects` (jobs that travel through stages), `leases`
-(tasks in the hands of outside workers), `upkeep` (what is to be put away).
+(tasks in the hands of outside workers), `outsiders` (these workers as such), `tokens` (who may do what), `upkeep`
+(what is to be put away).
 """
 
 from __future__ import annotations
 
 import asyncio
 
+from ..cluster import Launched
 from ..events import Kind
 from ..jobs import State
 from ..store import now
 from ..store.depending import SettleBlocked
 from ..store.moving import Move
+from .measuring import Measuring
 from .outcomes import after_vanishing
-from .upkeep import Upkeep
 
 ANSWER_SECONDS = 2.0  #: that an engine which closes gives to what was asked before
 
 
-class Engine(Upkeep):
+class Engine(Measuring):
     """A job engine over one file, in one asyncio loop; implements `verbs.Verbs`."""
 
-    async def start(self) -> int:
+    async def start(self, launched: Launched | None = None) -> int:
         """Open the file, start the cluster, take up what is unfinished; return how many jobs that are.
+
+        What was *launched* already is the beginning of the cluster, and ends with it.
 
         Raises errors of the `StoreError` and `ClusterError` families; nothing is left running then.
         """
         await self._store.start()
         try:
             await self._values.start()
-            await self._cluster.start()
+            await self._cluster.start(launched)
             left = await self._recover()
         except BaseException:
             await self._cluster.close()
@@ -41,12 +45,15 @@ class Engine(Upkeep):
         self._own(self._feed_forever())
         self._own(self._look_after_things())
         self._own(self._look_after_leases())
+        self._own(self._look_after_outsiders())
         self._own(self._keep_up())
+        self._own(self._measure_lag())
         return left
 
     async def _recover(self) -> int:
         """Queue what an ended engine had leased, and learn what waits."""
         await self._load_projects()
+        await self._load_tokens()
         await self._take_up_leases()
         for task in await self._store.reads.tasks(State.LEASED):
             if task.token:
@@ -60,6 +67,7 @@ class Engine(Upkeep):
         self._take_note(await self._store.apply(SettleBlocked(now())))
         for gather in await self._store.reads.cut_gathers():
             self._own(self._cut(gather))
+        await self._load_bans()
         self._hungry.set()
         return await self.unfinished()
 
@@ -76,6 +84,7 @@ class Engine(Upkeep):
             await self._break_off(work, "the engine was closed")
         await self._values.close()
         await self._transcripts.save()
+        await self._save_outsiders()
         left = await self.unfinished()
         await self._store.close()
         return left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,7 +14,7 @@ import msgspec
 from .. import tags
 from ..cluster import ClusterSettings
 from ..codec import JSON, Failure, failure_from, is_json, json_text, pack_failure
-from ..errors import DcengineError, InvalidOption, NotFound, StaleLease
+from ..errors import ContributorBanned, DcengineError, InvalidOption, LeaseLimitReached, NotFound, StaleLease
 from ..jobs import Stage, State, Task, Vote
 from ..store import now
 from ..store.leasing import Holder
@@ -30,41 +30,23 @@ from ..verbs import (
     TaskFailure,
     TaskFlag,
 )
+from .allowances import HOLDER_LIMIT, VOLUNTEER_START, Allowances, allowance
+from .hands import Hands, Held, held_by
 from .outcomes import Outcome, after_error, after_vanishing, failed, released, succeeded
 from .projects import Projects
 from .submissions import check_size
 from .tasks import UNITS_LIMIT
+
+logger = logging.getLogger(__name__)
 
 S = TypeVar("S")
 
 LEASE_LIMIT = 1000  #: tasks in one lease
 LOOK_SECONDS = 0.2  #: between two looks at what is late
 GONE = "its lease has ended: somebody else has it, or nobody wants it any more"
-DONE = frozenset({State.SUCCEEDED, State.RETURNED})  #: where a completion leaves a task
+DONE = frozenset({State.SUCCEEDED})  #: where a completion leaves a task
 NOT_DONE = frozenset({State.QUEUED, State.WAITING, State.FAILED, State.RETURNED})  #: where everything else does
 HEX = frozenset("0123456789abcdef")
-
-
-class Held(msgspec.Struct):
-    """A task in an outside worker's hands."""
-
-    task: Task
-    stage: Stage
-    worker: str
-    contributor: str
-    voter: str
-    since: float  #: by the monotonic clock: nothing is late because somebody has set the clock
-    until: float
-
-    def renew(self) -> None:
-        """Move the deadline, as far as the stage's time-out lets it."""
-        limit = math.inf if self.task.timeout is None else self.since + self.task.timeout
-        self.until = min(time.monotonic() + self.stage.lease_seconds, limit)
-
-    @property
-    def deadline(self) -> float:
-        """When the lease ends, in Unix seconds."""
-        return time.time() + self.until - time.monotonic()
 
 
 class Leases(Projects):
@@ -72,7 +54,9 @@ class Leases(Projects):
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         super().__init__(db, settings, blobs)
-        self._leases: dict[str, Held] = {}  #: by token
+        self._allowances = Allowances()
+        self._leases = Hands(self._allowances)
+        self._banned: set[str] = set()  #: nicknames
         self._words: dict[str, asyncio.Future[None]] = {}  #: by token, while what was said under it is being stored
         self._seen: dict[int, float] = {}  #: when somebody last asked for tasks of a stage
 
@@ -83,49 +67,83 @@ class Leases(Projects):
 
         Raises `NotFound` for an unknown stage, and `InvalidOption` for one that Dask does or that it does not fit.
         """
+        taken = await self._lease_allowed(self._lease_stage(request), request)
+        return taken or await self._lease_within(request)
+
+    async def _lease_within(self, request: LeaseRequest) -> list[LeasedTask]:
+        """Hand tasks to a worker for which there were none a moment ago, as soon as there are some."""
         deadline = time.monotonic() + request.wait
-        while True:
+        while request.wait > 0:
             stage = self._lease_stage(request)
-            self._seen[stage.id] = time.monotonic()
             news = self._bus.news(("stage", stage.id))
-            taken = await self._lease_now(stage, request)
+            taken = await self._lease_allowed(stage, request)
             left = deadline - time.monotonic()
             if taken or left <= 0 or self._is_closing:
                 news.cancel()
                 return taken
             await self._bus.within(news, left)
+        return []
 
-    async def heartbeat(self, beats: list[Heartbeat]) -> list[TaskAnswer]:
-        """Renew leases and take in progress."""
-        return [self._renewed(beat) for beat in beats]
+    async def heartbeat(self, beats: list[Heartbeat], *, project: str | None = None) -> list[TaskAnswer]:
+        """Renew leases, those of *project* alone if it is given, and take in progress."""
+        return [self._foreign(beat.token, project) or self._renewed(beat) for beat in beats]
 
-    async def complete(self, completions: list[Completion]) -> list[TaskAnswer]:
+    async def complete(self, completions: list[Completion], *, project: str | None = None) -> list[TaskAnswer]:
         """Take in what outside workers have done."""
-        return await self._each(self._completed, completions)
+        return await self._each(self._completed, completions, [each.token for each in completions], project)
 
-    async def fail(self, failures: list[TaskFailure]) -> list[TaskAnswer]:
+    async def fail(self, failures: list[TaskFailure], *, project: str | None = None) -> list[TaskAnswer]:
         """Take in that tasks could not be done; they are tried again as their stage says."""
-        return await self._each(self._failed, failures)
+        return await self._each(self._failed, failures, [each.token for each in failures], project)
 
-    async def flag(self, flags: list[TaskFlag]) -> list[TaskAnswer]:
+    async def flag(self, flags: list[TaskFlag], *, project: str | None = None) -> list[TaskAnswer]:
         """Take in that the inputs of tasks are bad."""
-        return await self._each(self._voted, flags)
+        return await self._each(self._voted, flags, [each.token for each in flags], project)
 
-    async def release(self, tokens: list[str]) -> list[TaskAnswer]:
+    async def release(self, tokens: list[str], *, project: str | None = None) -> list[TaskAnswer]:
         """Put tasks back in the queue."""
-        return await self._each(self._put_back_leased, tokens)
+        return await self._each(self._put_back_leased, tokens, tokens, project)
 
-    async def _each(self, take_in: Callable[[S], Coroutine[Any, Any, TaskAnswer]], said: list[S]) -> list[TaskAnswer]:
+    async def _each(
+        self,
+        take_in: Callable[[S], Coroutine[Any, Any, TaskAnswer]],
+        said: list[S],
+        tokens: list[str],
+        project: str | None,
+    ) -> list[TaskAnswer]:
         """Take all that was *said* in, side by side, whether or not the caller still waits for an answer."""
 
+        async def one(each: S, token: str) -> TaskAnswer:
+            if project is not None and not await self._is_of(token, project):
+                return self._gone(token, cancel=True)
+            return await take_in(each)
+
         async def all_of_it() -> list[TaskAnswer]:
-            return list(await asyncio.gather(*map(take_in, said)))
+            if len(said) == 1:  # as often: without a task of its own
+                return [await one(said[0], tokens[0])]
+            return list(await asyncio.gather(*map(one, said, tokens)))
 
         return await self._to_the_end(all_of_it())
+
+    def _foreign(self, token: str, project: str | None) -> TaskAnswer | None:
+        """Return how somebody is answered who may speak of tasks of *project* alone, and holds one of another."""
+        held = None if project is None else self._leases.get(token)
+        if held is None or self._stages.project_of(held.stage.id) == project:
+            return None
+        return self._gone(token, cancel=True)
+
+    async def _is_of(self, token: str, project: str) -> bool:
+        """Tell whether the lease of *token* is, or was, of a task of *project*."""
+        if token in self._leases:
+            return self._foreign(token, project) is None
+        place = _place_of(token)
+        stage = None if place is None else await self._store.reads.stage_of(place[0])
+        return stage is not None and self._stages.project_of(stage) == project
 
     # ---- handing out -----------------------------------------------------------------------
 
     def _lease_stage(self, request: LeaseRequest) -> Stage:
+        self._check_welcome(request.contributor, request.voter)
         stage = self._stages.named(request.project, request.stage)
         if stage is None:
             if not self._stages.of(request.project):
@@ -142,8 +160,40 @@ class Leases(Projects):
             raise InvalidOption(f"the tags of worker {request.worker!r}", str(request.tags), lacking)
         return stage
 
+    def _check_welcome(self, *names: str) -> None:
+        """Raise `ContributorBanned` if one of these *names* is banned."""
+        for name in names:
+            if name in self._banned:
+                raise ContributorBanned(name)
+
+    async def _lease_allowed(self, stage: Stage, request: LeaseRequest) -> list[LeasedTask]:
+        """Lease what there is, as far as the worker may hold it; raises `LeaseLimitReached`."""
+        holder = request.holder
+        allowed = await self._volunteers_allowance(request) if request.is_volunteer else HOLDER_LIMIT
+        room = self._allowances.room_of(holder, allowed)
+        if not room:
+            held = self._allowances.held_by(holder)
+            if held >= allowed:
+                raise LeaseLimitReached(request.voter, held, allowed, request.is_volunteer)
+            return []  # what it may hold besides is on its way to it
+        if room < request.n:
+            request = msgspec.structs.replace(request, n=room)
+        self._allowances.promise(holder, request.n)
+        try:
+            return await self._lease_now(stage, request)
+        finally:
+            self._allowances.promise(holder, -request.n)
+
+    async def _volunteers_allowance(self, request: LeaseRequest) -> int:
+        """Return how many tasks a volunteer may hold; what it has done lately is looked up if that matters."""
+        if self._allowances.room_of(request.holder, VOLUNTEER_START) >= request.n:
+            return VOLUNTEER_START
+        accepted = await self._store.reads.accepted_today(request.project, request.voter)
+        return allowance(is_volunteer=True, accepted_today=accepted)
+
     async def _lease_now(self, stage: Stage, request: LeaseRequest) -> list[LeasedTask]:
         """Lease what there is, from all submitters by turns; flagged tasks last, or first in their turn."""
+        self._seen[stage.id] = time.monotonic()
         flagged = self._feed.flagged_at(stage.id, request.voter)
         is_first = flagged is not None and self._feed.is_flagged_turn()
         taken = await self._lease_what_is_flagged(stage, request, request.n) if is_first else []
@@ -170,25 +220,27 @@ class Leases(Projects):
         self, stage: Stage, request: LeaseRequest, leased: Coroutine[Any, Any, list[Task]]
     ) -> list[LeasedTask]:
         """Note who holds what *leased* brings; return it for them."""
-        handed, tasks = [], await leased
-        numbers = await self._store.reads.numbers_of([task.job for task in tasks])
-        for task in tasks:
-            held = Held(task, stage, request.worker, request.contributor, request.voter, time.monotonic(), math.inf)
-            held.renew()
+        handed = []
+        for task in await leased:
+            if request.contributor in self._banned:  # since it asked
+                await self._move(task, released(task, f"{request.contributor} was banned"))
+                continue
+            held = held_by(request, task, stage)
             self._leases[_token(task)] = held
+            logger.info("job %d: leased by %r", task.job, request.worker)
             try:
-                handed.append(await self._for_worker(held, numbers[task.job]))
+                handed.append(await self._for_worker(held))
             except DcengineError as error:  # its input is lost, or nothing for an outside worker
                 self._taken_back(task)
                 await self._move(task, failed(task, failure_from(error)))
         return handed
 
-    async def _for_worker(self, held: Held, number: int) -> LeasedTask:
+    async def _for_worker(self, held: Held) -> LeasedTask:
         task, value = held.task, await self._values.get(held.task.input)
         if not is_json(value):
             raise InvalidOption(f"the input of job {task.job}", "a pickled value", "a JSON value: edit the job")
         return LeasedTask(
-            task=task.id, job=task.job, number=number, token=_token(task),
+            task=task.id, job=task.job, number=task.number, token=_token(task),
             deadline=held.deadline, lease_seconds=held.stage.lease_seconds, input=msgspec.Raw(json_text(value)),
             generation=task.generation, attempt=task.attempt,
         )  # fmt: skip
@@ -201,7 +253,7 @@ class Leases(Projects):
     def _renewed(self, beat: Heartbeat) -> TaskAnswer:
         held = self._leases.get(beat.token)
         if held is None:
-            return TaskAnswer(token=beat.token, is_accepted=False, problem=GONE, cancel=True)
+            return self._gone(beat.token, cancel=True)
         held.renew()
         if beat.done is not None or beat.total is not None or beat.text:
             progress = Progress(beat.done or 0.0, beat.total, beat.text)
@@ -246,7 +298,9 @@ class Leases(Projects):
 
     async def _say(self, token: str, held: Held, outcome: Outcome, *, units: int = 1) -> TaskAnswer:
         """Store what a worker said of what it holds; it holds it no longer then."""
-        if self._leases.pop(token, None) is None:  # said twice at once
+        if held.contributor in self._banned:  # just now: its leases are about to be taken back
+            return self._gone(token)
+        if self._leases.pop(token) is None:  # said twice at once
             return await self._said_before(token, DONE | NOT_DONE)
         move = Move(
             held.task, outcome.task, outcome.kind, now(), worker=held.worker, contributor=held.contributor,
@@ -256,7 +310,7 @@ class Leases(Projects):
         try:
             await self._store_move(move, outcome)
         except StaleLease:
-            return TaskAnswer(token=token, is_accepted=False, problem=GONE)
+            return self._gone(token)
         except DcengineError:
             self._leases[token] = held  # nothing was stored: it may say it again
             raise
@@ -273,7 +327,12 @@ class Leases(Projects):
         state = None if place is None else await self._store.reads.state_under(*place)
         if state is not None and state in states:
             return TaskAnswer(token=token, is_accepted=True)
-        return TaskAnswer(token=token, is_accepted=False, problem=GONE)
+        return self._gone(token)
+
+    def _gone(self, token: str, *, cancel: bool = False) -> TaskAnswer:
+        """Refuse what is said under a lease that has ended."""
+        self._tallies.refused += 1
+        return TaskAnswer(token=token, is_accepted=False, problem=GONE, cancel=cancel)
 
     # ---- what is late, and what another engine had handed out --------------------------------
 
@@ -282,7 +341,8 @@ class Leases(Projects):
             await asyncio.sleep(LOOK_SECONDS)
             late = time.monotonic()
             for token, held in [(token, held) for token, held in self._leases.items() if held.until <= late]:
-                del self._leases[token]
+                self._leases.pop(token)
+                self._tallies.expired[held.stage.id] += 1
                 self._own(self._move(held.task, after_vanishing(held.task, held.worker)))
 
     async def _take_up_leases(self) -> None:
@@ -292,23 +352,28 @@ class Leases(Projects):
             if stage is None:
                 continue
             request = LeaseRequest(project="", stage="", worker=worker, nickname=contributor or "")
-            held = Held(task, stage, worker, request.contributor, request.voter, time.monotonic(), math.inf)
-            held.renew()
+            held = held_by(request, task, stage)
             self._leases[_token(task)] = held
 
     def _forget_leases_of(self, stages: set[int]) -> None:
         """Know nothing of what outside workers hold of *stages*: whoever speaks of it is told that it is gone."""
         gone = [token for token, held in self._leases.items() if held.stage.id in stages]
         for token in gone:
-            del self._leases[token]
+            self._leases.pop(token)
+        self._tallies.forget(stages)
 
     def _taken_back(self, task: Task) -> None:
-        self._leases.pop(_token(task), None)
+        self._leases.pop(_token(task))
 
 
 def _token(task: Task) -> str:
     """Return what proves that somebody holds *task* in this attempt."""
-    return f"{task.id:x}-{task.attempt:x}-{task.token:x}"
+    return token_of(task.id, task.attempt, task.token)
+
+
+def token_of(task: int, attempt: int, secret: int) -> str:
+    """Return the token of the lease that gave *task* away in this *attempt*, with a *secret* of its own."""
+    return f"{task:x}-{attempt:x}-{secret:x}"
 
 
 def _place_of(token: str) -> tuple[int, int, int] | None:

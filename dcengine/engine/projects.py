@@ -11,6 +11,7 @@ import msgspec
 from ..codec import unpack
 from ..errors import InvalidOption
 from ..jobs import Project, State
+from ..protocols import with_defaults
 from ..store import now
 from ..store.adding import AddProjectJobs, Brought
 from ..store.cancelling import Cancelled, CancelWaiting
@@ -37,9 +38,10 @@ class Projects(Batches):
     async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
         """Store a project and its stages; a new one is paused. It is durable when this returns.
 
-        Raises `InvalidOption`, `InvalidTags`, `PayloadTooLarge`, and `ProjectInUse` for other stages than those
-        that open jobs travel through; nothing is stored then.
+        Raises `InvalidOption`, also for a protocol that is not installed, `InvalidTags`, `PayloadTooLarge`, and
+        `ProjectInUse` for other stages than those that open jobs travel through; nothing is stored then.
         """
+        spec = with_defaults(spec)
         check_project(spec)
         functions = [stage.function for stage in spec.stages if stage.function is not None]
         for function in functions:

@@ -10,12 +10,11 @@ from ..references import key_of_value
 from ..store import now
 from ..store.values import DeleteValue, PutValue
 from ..verbs import StoredValue
-from .leases import Leases
+from ..verbs.values import LONGEST
+from .outsiders import Outsiders
 
-LONGEST = 1e10  #: seconds
 
-
-class PutValues(Leases):
+class PutValues(Outsiders):
     """Keeps them and gives them back."""
 
     async def put_value(self, pieces: AsyncIterable[Piece], *, keep: float | None = None) -> StoredValue:
@@ -24,7 +23,7 @@ class PutValues(Leases):
         Raises `PayloadTooLarge`, `InvalidOption`, or an error of the `BlobError` or `StoreError` families.
         """
         if keep is not None and not 0 <= keep < LONGEST:
-            raise InvalidOption("keep", str(keep), "a number of seconds from 0 on, or None for ever")
+            raise InvalidOption("keep", str(keep), f"a number of seconds from 0 to {LONGEST:.0e}, or None for ever")
         digest, size = await self._values.put(pieces)
         at = now()
         expires = None if keep is None else at + int(keep * 1_000_000)
@@ -41,7 +40,7 @@ class PutValues(Leases):
     async def read_value(self, digest: str, *, at: int, size: int) -> bytes:
         """Return *size* bytes of a packed value, from byte *at* on; raises `ValueGone`."""
         located = await self._values.locate(key_of_value(_digest(digest)))
-        return await located.read(at, size)
+        return await located.read(at, size) if at < located.size else b""
 
     async def delete_value(self, digest: str) -> bool:
         """Keep a value no longer; return False if it was not kept."""

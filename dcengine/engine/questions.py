@@ -39,6 +39,7 @@ from .devices import Devices
 from .feeding import Feed, explained, fits
 from .running import Running
 from .stages import Stages
+from .tallies import Tallies
 from .transcripts import Transcripts
 from .values import Values
 from .waiting import OpenBatch
@@ -103,6 +104,7 @@ class Questions(ABC):
         self._conduct = Conduct()
         self._stages = Stages()
         self._bus = Bus()
+        self._tallies = Tallies()
         self._ends = Ends()
         self._open: set[int] = set()  #: jobs known to be open, so that nobody reads to find out
         self._running: dict[int, Running] = {}

@@ -42,9 +42,8 @@ def _check_stage(stage: StageSpec) -> None:
     )  # fmt: skip
     check(limits)
     _check_kind(stage)
-    for name in ("lease_seconds", "back_off", "back_off_limit"):
-        seconds = getattr(stage, name)
-        least = 0.0 if name != "lease_seconds" else 1.0
+    limits_of = (("lease_seconds", stage.lease_time, 1.0), ("back_off", stage.back_off, 0.0))
+    for name, seconds, least in (*limits_of, ("back_off_limit", stage.back_off_limit, 0.0)):
         if not (math.isfinite(seconds) and least <= seconds <= SECONDS_LIMIT):
             raise InvalidOption(f"{name} of stage {stage.name!r}", str(seconds), f"seconds from {least:g} on")
     if not 1 <= stage.votes_needed <= 1000:

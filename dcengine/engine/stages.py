@@ -69,6 +69,13 @@ class Stages:
         """Return the project called *name* as it was declared last."""
         return self._projects.get(name)
 
+    def is_open(self, project: str | None = None) -> bool:
+        """Tell whether anybody may lease tasks of *project*, or of some project, without a token."""
+        if project is None:
+            return any(known.is_open for known in list(self._projects.values()))
+        found = self._projects.get(project)
+        return found is not None and found.is_open
+
     def is_paused(self, project: str) -> bool:
         """Tell whether the tasks of *project* are held back."""
         known = self._projects.get(project)

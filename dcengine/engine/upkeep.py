@@ -17,7 +17,7 @@ from ..store.expiring import Expired, ExpireValues
 from ..store.standings import RollHours
 from ..store.values import ExpirePut
 from ..verbs import BackupDone, Deletion, VacuumDone
-from .put_values import PutValues
+from .bans import Bans
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ IDLE_SECONDS = 3600.0  #: a value outside the file that nothing refers to is kep
 FORGET_LIMIT = 500  #: such values forgotten in one transaction
 
 
-class Upkeep(PutValues):
+class Upkeep(Bans):
     """Keeps the file in order."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
@@ -112,6 +112,7 @@ class Upkeep(PutValues):
         self._stages.forget(marked.deletion.project)
         self._hold_back(marked.stages)
         self._forget_leases_of(marked.stages)
+        self._forget_tokens_of(marked.project)
         self._cancel_running(lambda running: any(task.stage in marked.stages for task in running.tasks))
         self._ends.clear()  # which of them are of this project, nobody knows
         self._take_note(marked.consequences)

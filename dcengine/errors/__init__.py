@@ -11,6 +11,7 @@ DcengineError
 │   ├── NothingExpanded        it has none now
 │   ├── TooManyParts           or too many
 │   ├── PayloadTooLarge        a value above what one row may hold
+│   ├── BodyTooSlow            a request whose body did not come in time
 │   ├── NotFound               no job, batch, project ... of this id
 │   ├── ProjectInUse           other stages for a project with open jobs
 │   ├── StageRetired           another try at a stage that the project has no more
@@ -32,6 +33,7 @@ DcengineError
 │   └── InputRejected          voters flagged its input, and it cannot be sent back (any more)
 ├── ResultNotReady             the caller's own waiting time is over
 ├── ExecutorShut               a call for an executor after its shutdown
+├── IdlenessUnknown            nothing here tells whether the machine's owner uses it
 ├── ResultExpired              it was kept for a set time, which is over
 ├── ProjectPaused              waiting would take for ever: nothing of it is handed out
 ├── ProjectBlocked             the same: a gather waits until failed parts are run again
@@ -41,7 +43,10 @@ DcengineError
 │   ├── EngineBusy             its inbox is full; try again later
 │   ├── PortInUse              another program listens there
 │   ├── InsecureAddress        an open address without TLS
-│   └── AccessDenied           token missing, wrong, or of a lesser role
+│   ├── AccessDenied           token missing, wrong, or not for this
+│   ├── ContributorBanned      nothing is given to it, and nothing taken from it
+│   ├── LeaseLimitReached      so many tasks in its hands, no more at once
+│   └── TooManyRequests        from one address, without a token
 ├── StoreError: the file
 │   ├── DatabaseOwned          another living engine writes it
 │   ├── DatabaseCorrupt        SQLite cannot read it
@@ -116,6 +121,7 @@ from .file import (
     ValueGone,
 )
 from .given import (
+    BodyTooSlow,
     DevicesShared,
     ImportChanged,
     InvalidOption,
@@ -136,13 +142,17 @@ from .given import (
 )
 from .running import (
     AccessDenied,
+    ContributorBanned,
     EngineBusy,
     EngineClosed,
     EngineError,
     EngineUnreachable,
     ExecutorShut,
+    IdlenessUnknown,
     InsecureAddress,
+    LeaseLimitReached,
     PortInUse,
+    TooManyRequests,
 )
 from .workers import ClusterError, ClusterFailed, DevicesHidden, SchedulerUnreachable, WorkerFull, WorkerUnfit
 
@@ -153,8 +163,10 @@ __all__ = [
     "BlobError",
     "BlobMissing",
     "BlobPlaceFailed",
+    "BodyTooSlow",
     "ClusterError",
     "ClusterFailed",
+    "ContributorBanned",
     "DatabaseCorrupt",
     "DatabaseForeign",
     "DatabaseLocked",
@@ -170,6 +182,7 @@ __all__ = [
     "EngineError",
     "EngineUnreachable",
     "ExecutorShut",
+    "IdlenessUnknown",
     "ImportChanged",
     "InputRejected",
     "InsecureAddress",
@@ -180,6 +193,7 @@ __all__ = [
     "InvalidTags",
     "InvalidTransition",
     "JobCancelled",
+    "LeaseLimitReached",
     "MissingPackage",
     "NetworkFileSystem",
     "NoMatchingWorker",
@@ -209,6 +223,7 @@ __all__ = [
     "TaskError",
     "TaskTimeout",
     "TooManyParts",
+    "TooManyRequests",
     "ValueGone",
     "WorkerFull",
     "WorkerUnfit",

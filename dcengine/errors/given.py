@@ -129,6 +129,19 @@ class PayloadTooLarge(DcengineError, ValueError):
         )
 
 
+class BodyTooSlow(DcengineError, TimeoutError):
+    """The body of a request came too slowly, or stopped in the middle."""
+
+    def __init__(self, size: int, seconds: float) -> None:
+        super().__init__(size, seconds)
+        self.size, self.seconds = size, seconds
+
+    def __str__(self) -> str:
+        return (
+            f"only {self.size:,} bytes of the request body came within {self.seconds:.0f} s; send it again, or in parts"
+        )
+
+
 class NotFound(DcengineError, LookupError):
     """There is no such thing in this engine's file."""
 
@@ -145,8 +158,12 @@ class NotFound(DcengineError, LookupError):
             )
         elif self.kind == "stage":
             way_out = "`dcengine project show PROJECT` lists those of a project"
+        elif self.kind == "worker":
+            way_out = "it has left, or was silent for too long: let it register again"
         elif self.kind == "contributor":
             way_out = "`dcengine leaderboard PROJECT` lists who has earned something"
+        elif self.kind == "token":
+            way_out = "`dcengine token list` shows those there are"
         return f"no {self.kind} {self.id} in this engine's file; {way_out}"
 
 

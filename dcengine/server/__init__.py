@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from .access import Access, Role
 from .access_log import AccessLog
+from .limits import Limits
 from .listening import Listening, listen
+from .proxies import Proxies
+from .rates import Rates
 from .routes import application
 
-__all__ = ["Access", "AccessLog", "Listening", "Role", "application", "listen"]
+__all__ = [
+    "Access",
+    "AccessLog",
+    "Limits",
+    "Listening",
+    "Proxies",
+    "Rates",
+    "Role",
+    "application",
+    "listen",
+]

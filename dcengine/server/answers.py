@@ -5,17 +5,21 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ..connection import Problem
 from ..errors import (
     AccessDenied,
+    BackupFailed,
     BlobError,
+    BodyTooSlow,
     ClusterError,
+    ContributorBanned,
     DatabaseOwned,
     DcengineError,
     DiskFull,
@@ -25,6 +29,7 @@ from ..errors import (
     ImportChanged,
     InvalidOption,
     InvalidTransition,
+    LeaseLimitReached,
     NotFound,
     PayloadTooLarge,
     ProjectBlocked,
@@ -37,6 +42,7 @@ from ..errors import (
     StaleLease,
     StoreError,
     TaskError,
+    TooManyRequests,
     ValueGone,
 )
 from ..verbs import Verbs
@@ -46,11 +52,14 @@ logger = logging.getLogger(__name__)
 VERBS = web.AppKey[Verbs]("dcengine.verbs")
 SUBMISSION_LIMIT = web.AppKey[int]("dcengine.submission_limit")  #: bytes of a body that carries code and inputs
 MSGPACK, JSON, BYTES = "application/msgpack", "application/json", "application/octet-stream"
+BODY_LIMIT = web.RequestKey[int]("dcengine.body_limit")  #: bytes that a request may have, if it is less than others
+BODY = web.RequestKey[bytes]("dcengine.body")  #: what was read of a request already
 PIECE = 1 << 20  #: bytes of a large answer that are sent at once
 LONGEST_WAIT = 60.0  #: seconds a request may be kept waiting; proxies give up after about as long
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (AccessDenied, 403),
+    (ContributorBanned, 403),
     (NotFound, 404),
     (InvalidTransition, 409),
     (ProjectInUse, 409),
@@ -65,8 +74,12 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ImportChanged, 409),
     (ResultExpired, 410),
     (ResultLost, 410),
+    (BackupFailed, 409),
     (ValueGone, 410),
+    (BodyTooSlow, 408),
     (PayloadTooLarge, 413),
+    (LeaseLimitReached, 429),
+    (TooManyRequests, 429),
     (DiskFull, 507),
     (EngineError, 503),
     (StoreError, 503),
@@ -111,12 +124,25 @@ async def bytes_answer(
 def error_answer(error: DcengineError, *, status: int | None = None) -> web.Response:
     """Return *error* as JSON from which `errors.rebuild` makes it again."""
     answer = json_answer(
-        {"error": type(error).__name__, "facts": error.facts(), "message": str(error)},
-        status=status or next((code for kind, code in STATUS if isinstance(error, kind)), 500),
+        Problem(type(error).__name__, error.facts(), str(error)),
+        status=status or status_of(error),
     )
-    if isinstance(error, EngineBusy):
+    if isinstance(error, AccessDenied) and error.needs_token:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="dcengine"'
+    if isinstance(error, TooManyRequests):
+        answer.headers["Retry-After"] = str(math.ceil(error.seconds))
+    elif isinstance(error, LeaseLimitReached):
+        answer.headers["Retry-After"] = "10"  # until some of what it holds is done
+    elif isinstance(error, EngineBusy):
         answer.headers["Retry-After"] = "1"
     return answer
+
+
+def status_of(error: DcengineError) -> int:
+    """Return the status that says what kind of thing went wrong."""
+    if isinstance(error, AccessDenied) and error.needs_token:
+        return 401
+    return next((code for kind, code in STATUS if isinstance(error, kind)), 500)
 
 
 @web.middleware
@@ -176,21 +202,40 @@ async def body_of(request: web.Request, content_type: str) -> bytes:
     """Return the body of *request*; raises `InvalidOption` for one of another type."""
     if request.content_type != content_type:
         raise InvalidOption("Content-Type", repr(request.content_type), content_type)
-    return await _body(request, request.app[SUBMISSION_LIMIT])
+    return await whole_body(request, request.app[SUBMISSION_LIMIT])
 
 
-async def _body(request: web.Request, limit: int) -> bytes:
+async def whole_body(request: web.Request, limit: int) -> bytes:
     """Read the whole body, up to *limit* bytes, whatever the limit of the application this one is mounted in."""
+    if BODY in request:
+        return request[BODY]
+    limit = min(limit, request.get(BODY_LIMIT, limit))
     declared = request.content_length or 0
     if declared > limit:
         raise PayloadTooLarge("the request body", declared, limit)
+    if request.content.is_eof() and 0 < declared <= PIECE:  # as nearly always: all of it is here
+        return request.content.read_nowait()
     # Not a list of its parts: so many small ones would stay with the process as free memory.
     body = io.BytesIO()
-    async for part in request.content.iter_any():
+    async for part in parts_of(request):
         body.write(part)
         if body.tell() > limit:
             raise PayloadTooLarge("the request body", body.tell(), limit)
     return body.getvalue()
+
+
+async def parts_of(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the body of *request* as it comes."""
+    try:
+        async for part in request.content.iter_any():
+            yield part
+    except ConnectionError as error:  # whoever sent it has hung up
+        raise web.RequestPayloadError(str(error)) from None
+
+
+async def keep_body(request: web.Request) -> None:
+    """Read the body of *request* now, for `body_of` to find."""
+    request[BODY] = await whole_body(request, request.app[SUBMISSION_LIMIT])
 
 
 # ---- addresses -----------------------------------------------------------------------------
@@ -237,11 +282,18 @@ def page(request: web.Request) -> tuple[int | None, int]:
 
 def waiting_time(request: web.Request) -> float:
     """Return how many seconds the caller is ready to wait, cut to `LONGEST_WAIT`."""
-    text = request.query.get("wait", "0")
+    return min(seconds(request, "wait") or 0.0, LONGEST_WAIT)
+
+
+def seconds(request: web.Request, name: str) -> float | None:
+    """Return the seconds *name* of the query, None where they are not given."""
+    text = request.query.get(name)
+    if text is None:
+        return None
     try:
-        seconds = float(text)
+        found = float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:  # also what is not a number
-        raise InvalidOption("?wait", repr(text), "seconds, 0 or more")
-    return min(seconds, LONGEST_WAIT)
+        found = math.nan
+    if not found >= 0:  # also what is not a number
+        raise InvalidOption(f"?{name}", repr(text), "seconds, 0 or more")
+    return found

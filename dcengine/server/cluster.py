@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import Annotated, cast, get_args
 
 from aiohttp import web
+from msgspec import Meta, structs
 
-from ..verbs import Span
+from ..verbs import Span, Verbs
+from .access import GRANT
 from .answers import VERBS, choice, json_answer, number, required
+from .speaking import LIMIT, PROJECT, Parameter, speaks
+
+_Given = Annotated[str, Meta(min_length=1)]
+TAGS = Parameter("tags", str, "A tag expression, or the tags to be given.")
+WORKER = Parameter("name", _Given, "The name of the worker.")
+NICKNAME = Parameter("nickname", _Given, "The nickname of the contributor.")
+SPAN = Parameter("span", Span, "The time over which credit is summed.")
 
 
+@speaks(Verbs.workers)
 async def workers(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].workers())
 
 
+@speaks(Verbs.explain, query=[TAGS])
 async def explain(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].explain(request.query.get("tags", "")))
 
 
+@speaks(Verbs.tag_worker, query=[WORKER.needed, TAGS])
 async def tag_worker(request: web.Request) -> web.Response:
     tags = request.query.get("tags", "")
     return json_answer(await request.app[VERBS].tag_worker(required(request, "name"), tags))
 
 
+@speaks(Verbs.leaderboard, query=[PROJECT, SPAN, LIMIT])
 async def leaderboard(request: web.Request) -> web.Response:
     limit = number(request, "limit", least=1, most=1000) or 1000
     return json_answer(await request.app[VERBS].leaderboard(_project(request), span=_span(request), limit=limit))
 
 
+@speaks(Verbs.standing, query=[PROJECT, NICKNAME.needed, SPAN])
 async def standing(request: web.Request) -> web.Response:
     nickname = required(request, "nickname")
     return json_answer(await request.app[VERBS].standing(_project(request), nickname, span=_span(request)))
@@ -41,10 +55,15 @@ def _span(request: web.Request) -> Span:
     return cast(Span, choice(request, "span", get_args(Span)) or "all")
 
 
+@speaks(Verbs.status)
 async def status(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].status())
 
 
+@speaks(Verbs.join_ticket)
 async def join_ticket(request: web.Request) -> web.Response:
     """Answer the scheduler's address and credentials: whoever has them runs code on every worker."""
-    return json_answer(await request.app[VERBS].join_ticket())
+    ticket, grant = await request.app[VERBS].join_ticket(), request[GRANT]
+    if grant is not None and grant.nickname is not None:
+        ticket = structs.replace(ticket, nickname=grant.nickname)
+    return json_answer(ticket)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal, TypedDict
 
 import msgspec
 from aiohttp import web
@@ -11,7 +11,7 @@ from aiohttp import web
 from ..client.jobs import RETRIED_AT_ONCE, STATE_HEADER, WAITED_FOR_AT_ONCE
 from ..errors import InvalidOption
 from ..jobs import JobState
-from ..verbs import Function, Submission
+from ..verbs import Function, HistoryEntry, JobResult, Submission, Verbs
 from .answers import (
     BYTES,
     MSGPACK,
@@ -28,17 +28,34 @@ from .answers import (
     text_answer,
     waiting_time,
 )
+from .speaking import AFTER, BEFORE, LIMIT, PROJECT, WAIT, Parameter, bytes_of, json_of, msgpack_of, speaks, text_of
 
 PACKED = (b"\x80", b"J", b"O", b"R")  #: how a value begins that a job may be given: a pickle of some kind, or JSON text
 STATES = [state.text for state in JobState]
 
 _decoder = msgspec.msgpack.Decoder(Submission)
 JobId = Annotated[int, msgspec.Meta(ge=0, le=10**18)]
-_ids = msgspec.json.Decoder(Annotated[list[JobId], msgspec.Meta(max_length=RETRIED_AT_ONCE)])
-_waited_for = msgspec.json.Decoder(Annotated[list[JobId], msgspec.Meta(max_length=WAITED_FOR_AT_ONCE)])
+_Retried = Annotated[list[JobId], msgspec.Meta(max_length=RETRIED_AT_ONCE)]
+_WaitedFor = Annotated[list[JobId], msgspec.Meta(max_length=WAITED_FOR_AT_ONCE)]
+_ids = msgspec.json.Decoder(_Retried)
+_waited_for = msgspec.json.Decoder(_WaitedFor)
 _encoder = msgspec.msgpack.Encoder()
+STATE = Parameter("state", Literal["open", "succeeded", "failed", "cancelled"], "Only those in this state.")
 
 
+class Retried(TypedDict):
+    """How many jobs were queued again."""
+
+    retried: int
+
+
+class Cancelled(TypedDict):
+    """How many jobs were cancelled."""
+
+    cancelled: int
+
+
+@speaks(Verbs.submit, body=msgpack_of(Submission))
 async def submit(request: web.Request) -> web.Response:
     submission = await decoded(request, _decoder)
     check_code(submission.function)
@@ -51,16 +68,19 @@ def check_code(function: Function) -> None:
         raise InvalidOption("the function's digest", function.digest.hex()[:80], "the sha256 of its code")
 
 
+@speaks(Verbs.jobs, query=[STATE, PROJECT, BEFORE, LIMIT])
 async def jobs(request: web.Request) -> web.Response:
     before, limit = page(request)
     state, project = choice(request, "state", STATES), request.query.get("project")
     return json_answer(await request.app[VERBS].jobs(state=state, project=project, before=before, limit=limit))
 
 
+@speaks(Verbs.job)
 async def job(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].job(id_in(request, "job")))
 
 
+@speaks(Verbs.result, query=[WAIT], answer=bytes_of(f"The packed value, or failure; {STATE_HEADER} says how it ended."))
 async def result(request: web.Request) -> web.StreamResponse:
     """Answer the packed result, or 204 while there is none."""
     end = await request.app[VERBS].result(id_in(request, "job"), wait=waiting_time(request))
@@ -69,6 +89,7 @@ async def result(request: web.Request) -> web.StreamResponse:
     return await bytes_answer(request, end.data, headers={STATE_HEADER: end.state})
 
 
+@speaks(Verbs.ends, query=[WAIT], body=json_of(_WaitedFor), answer=msgpack_of(dict[int, JobResult]))
 async def ends(request: web.Request) -> web.Response:
     """Answer how jobs ended as msgpack: it carries packed values."""
     ids = await decoded_json(request, _waited_for, "a list of the ids of jobs")
@@ -76,30 +97,36 @@ async def ends(request: web.Request) -> web.Response:
     return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
 
 
+@speaks(Verbs.output, answer=text_of("What was printed."))
 async def output(request: web.Request) -> web.Response:
     return text_answer(await request.app[VERBS].output(id_in(request, "job")))
 
 
+@speaks(Verbs.transcript, query=[AFTER, WAIT])
 async def transcript(request: web.Request) -> web.Response:
     id, after = id_in(request, "job"), number(request, "after") or 0
     return json_answer(await request.app[VERBS].transcript(id, after=after, wait=waiting_time(request)))
 
 
+@speaks(Verbs.why, answer=text_of("The reason."))
 async def why(request: web.Request) -> web.Response:
     return text_answer(await request.app[VERBS].why(id_in(request, "job")))
 
 
+@speaks(Verbs.history, answer=msgpack_of(list[HistoryEntry]))
 async def history(request: web.Request) -> web.Response:
     """Answer what each stage made of a job as msgpack: it carries packed values."""
     found = await request.app[VERBS].history(id_in(request, "job"))
     return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
 
 
+@speaks(Verbs.retry, body=json_of(_Retried), answer=json_of(Retried))
 async def retry(request: web.Request) -> web.Response:
     ids = await decoded_json(request, _ids, "a list of the ids of jobs")
-    return json_answer({"retried": await request.app[VERBS].retry(ids)})
+    return json_answer(Retried(retried=await request.app[VERBS].retry(ids)))
 
 
+@speaks(Verbs.edit, body=bytes_of("A packed value: a pickle, or J and JSON text."))
 async def edit(request: web.Request) -> web.Response:
     """Take the whole body for the job's new input: a packed value, which workers will unpickle."""
     id, value = id_in(request, "job"), await body_of(request, BYTES)
@@ -108,17 +135,21 @@ async def edit(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].edit(id, value))
 
 
+@speaks(Verbs.interrupt)
 async def interrupt(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].interrupt(id_in(request, "job")))
 
 
+@speaks(Verbs.kill)
 async def kill(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].kill(id_in(request, "job")))
 
 
+@speaks(Verbs.cancel)
 async def cancel(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].cancel(id_in(request, "job")))
 
 
+@speaks(Verbs.cancel_unfinished, answer=json_of(Cancelled))
 async def cancel_unfinished(request: web.Request) -> web.Response:
-    return json_answer({"cancelled": await request.app[VERBS].cancel_unfinished()})
+    return json_answer(Cancelled(cancelled=await request.app[VERBS].cancel_unfinished()))

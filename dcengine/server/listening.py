@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
+import logging
 import socket
 import ssl
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..errors import EngineError, InsecureAddress, InvalidOption, PortInUse
 from .access_log import AccessLog
+from .limits import Limits, door
 
+logger = logging.getLogger(__name__)
+
+KEEPALIVE_SECONDS = 75.0  #: that a connection may be idle: longer than proxies keep theirs
+BACKLOG = 1024  #: connections that wait to be taken: workers all come back at once after a restart
 SHUTDOWN_SECONDS = 2.0  #: for requests under way when the engine stops
+
+
+def _is_no_garbled_request(record: logging.LogRecord) -> bool:
+    """Tell whether *record* is of anything but a garbled request: anybody can send those, and fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+logger.addFilter(_is_no_garbled_request)
 
 
 class Listening:
@@ -28,6 +44,37 @@ class Listening:
         await self._runner.cleanup()
 
 
+class _Site(web.BaseSite):
+    """An address at which connections are taken as long as there are not too many."""
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        super().__init__(runner, ssl_context=tls)
+        self._place, self._limits, self._tls = (host, port), limits, tls
+
+    @property
+    def name(self) -> str:
+        return f"{'https' if self._tls else 'http'}://{self._place[0]}:{self._place[1]}"
+
+    async def start(self) -> None:
+        """Take connections."""
+        await super().start()
+        server = self._runner.server
+        assert server is not None  # the runner was set up
+        options = {
+            "access_log_class": AccessLog,
+            "auto_decompress": False,
+            "keepalive_timeout": KEEPALIVE_SECONDS,
+            "logger": logger,
+        }
+        self._server = await asyncio.get_running_loop().create_server(
+            door(server, self._limits, **options),
+            *self._place,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._limits.head_seconds if self._tls else None,
+            backlog=BACKLOG,
+        )
+
+
 async def listen(
     app: web.Application,
     host: str,
@@ -36,6 +83,7 @@ async def listen(
     tls_cert: str | None = None,
     tls_key: str | None = None,
     insecure: bool = False,
+    limits: Limits | None = None,
 ) -> Listening:
     """Serve *app* at *host* and *port* (0: a free one).
 
@@ -45,15 +93,9 @@ async def listen(
     tls = tls_context(tls_cert, tls_key)
     if tls is None and not insecure and not is_loopback(host):
         raise InsecureAddress(host)
-    runner = web.AppRunner(
-        app,
-        access_log_class=AccessLog,
-        auto_decompress=False,
-        keepalive_timeout=75.0,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-    )
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, ssl_context=tls)
+    site = _Site(runner, host, port, limits or Limits(), tls)
     try:
         await site.start()
     except OSError as error:

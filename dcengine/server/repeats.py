@@ -7,8 +7,10 @@ to be remembered longer, such as a submission, says so in its body.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from functools import partial
+from hashlib import sha256
 from typing import NamedTuple
 
 from aiohttp import web
@@ -17,10 +19,13 @@ from aiohttp.typedefs import Handler
 from ..connection import KEY, STILL_AT_IT
 from ..errors import EngineBusy, InvalidOption
 from .access import token_of
-from .answers import waiting_time
+from .answers import BODY, keep_body, waiting_time
 from .guards import READING
+from .limits import STREAMED
+from .proxies import remote_of
 
 KEY_LIMIT = 200  #: characters
+KEY_FORM = re.compile(f"[!-~]{{1,{KEY_LIMIT}}}")
 KEPT_ANSWERS, KEPT_BYTES = 1000, 64 << 20  #: of the newest; older ones are forgotten
 UNDER_WAY = 10_000  #: at the same time
 
@@ -101,18 +106,32 @@ async def answer_repeats(request: web.Request, handler: Handler) -> web.StreamRe
 
     With ``?wait=``, work that takes longer is answered by 202: the caller comes back under the same key.
     """
-    key = request.headers.get(KEY)
-    if key is None or request.method in READING:
+    if request.method in READING:
         return await handler(request)
-    if not 0 < len(key) <= KEY_LIMIT:
-        raise InvalidOption(KEY, f"{len(key)} characters long", f"1 to {KEY_LIMIT}")
-    wait = waiting_time(request) if "wait" in request.query else None
-    # Nobody gets an answer that was for another one.
-    whose = (token_of(request), request.method, request.path, key)
+    wait = waiting_time(request) if "wait" in request.query_string and "wait" in request.query else None
+    key = request.headers.get(KEY)
+    if key is None:
+        return await handler(request)
+    if not KEY_FORM.fullmatch(key):
+        raise InvalidOption(
+            KEY, ascii(key)[: KEY_LIMIT + 2], f"1 to {KEY_LIMIT} printable characters of ASCII, no spaces"
+        )
+    if request.match_info.handler in request.app[STREAMED]:
+        wait = None  # what is still being sent has no end to come back for
+    else:
+        # Before the work begins: who comes again would wait for a body that was lost on the way.
+        await keep_body(request)
+    # Nobody gets an answer that was for another one; volunteers of one house may choose the same key.
+    whose = (token_of(request) or remote_of(request), request.method, request.path, key, _digest(request))
     said = await request.app[REPEATS].answer(whose, partial(_said, handler, request), wait=wait)
     if said is None:
         return web.Response(status=STILL_AT_IT)
     return web.Response(status=said.status, body=said.body, content_type=said.content_type)
+
+
+def _digest(request: web.Request) -> bytes:
+    """Return what tells one body from others; nothing for one that is a stream."""
+    return sha256(request.get(BODY, b"")).digest()
 
 
 async def _said(handler: Handler, request: web.Request) -> Said:

@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from ..verbs import Verbs
-from . import batches, cluster, front, guards, jobs, leases, projects, upkeep, values
+from ..verbs.figures import Measured
+from . import (
+    batches,
+    cluster,
+    contributors,
+    front,
+    guards,
+    jobs,
+    leases,
+    openapi,
+    outsiders,
+    projects,
+    protocols,
+    reference,
+    tokens,
+    upkeep,
+    values,
+)
 from .access import ACCESS, ROLES, Access, Role, check_role
 from .answers import SUBMISSION_LIMIT, VERBS, answer_errors
+from .limits import LIMITS, STREAMED, Limits
+from .metrics import MEASURED, metrics
+from .proxies import PROXIES, Proxies
+from .rates import RATES, Rates, limit_volunteers
 from .repeats import REPEATS, Repeats, answer_repeats, keep_repeats
+from .speaking import TABLE, Route
+from .traffic import TRAFFIC, Traffic, accompany, add_request_id
 
-
-class Route(NamedTuple):
-    """One address: who may ask, and who answers."""
-
-    method: str
-    path: str
-    role: Role | None
-    handler: Handler
-
-
+PROBES = ("/healthz", "/readyz")  #: which balancers also ask by HEAD
 OPEN = None  #: the role of a route that needs no token
 
 ROUTES = (
     Route("GET", "/", OPEN, front.front_page),
     Route("GET", "/healthz", OPEN, front.healthz),
     Route("GET", "/readyz", OPEN, front.readyz),
+    Route("GET", "/metrics", Role.VIEW, metrics),
+    Route("GET", "/v1/", OPEN, reference.page),
+    Route("GET", "/v1/reference.css", OPEN, reference.style),
+    Route("GET", "/v1/openapi.json", OPEN, openapi.openapi),
     Route("POST", "/v1/jobs", Role.SUBMIT, jobs.submit),
     Route("GET", "/v1/jobs", Role.VIEW, jobs.jobs),
     Route("POST", "/v1/jobs/cancel-unfinished", Role.SUBMIT, jobs.cancel_unfinished),
@@ -72,6 +88,13 @@ ROUTES = (
     Route("POST", "/v1/tasks/fail", Role.WORKER, leases.fail),
     Route("POST", "/v1/tasks/flag", Role.WORKER, leases.flag),
     Route("POST", "/v1/tasks/release", Role.WORKER, leases.release),
+    Route("POST", "/v1/projects/{name}/stages/{stage}/workers", Role.WORKER, outsiders.register),
+    Route("POST", "/v1/registered-worker", Role.WORKER, outsiders.look),
+    Route("POST", "/v1/registered-worker/lease", Role.WORKER, outsiders.lease),
+    Route("POST", "/v1/registered-worker/held", Role.WORKER, outsiders.held),
+    Route("POST", "/v1/registered-worker/leave", Role.WORKER, outsiders.leave),
+    Route("POST", "/v1/registered-worker/progress", Role.WORKER, outsiders.progress),
+    Route("GET", "/v1/outside-workers", Role.VIEW, outsiders.outside_workers),
     Route("POST", "/v1/values", Role.SUBMIT, values.put),
     Route("GET", "/v1/values/{digest}", Role.VIEW, values.value),
     Route("GET", "/v1/values/{digest}/content", Role.VIEW, values.content),
@@ -83,38 +106,69 @@ ROUTES = (
     Route("GET", "/v1/standing", Role.VIEW, cluster.standing),
     Route("GET", "/v1/status", Role.VIEW, cluster.status),
     Route("GET", "/v1/cluster", Role.JOIN, cluster.join_ticket),
+    Route("POST", "/v1/tokens", Role.ADMIN, tokens.create),
+    Route("GET", "/v1/tokens", Role.ADMIN, tokens.tokens),
+    Route("POST", "/v1/tokens/{id}/revoke", Role.ADMIN, tokens.revoke),
+    Route("POST", "/v1/contributors/ban", Role.ADMIN, contributors.ban),
+    Route("POST", "/v1/contributors/unban", Role.ADMIN, contributors.unban),
+    Route("GET", "/v1/contributors/banned", Role.ADMIN, contributors.banned),
     Route("POST", "/v1/backup", Role.ADMIN, upkeep.backup),
     Route("POST", "/v1/vacuum", Role.ADMIN, upkeep.vacuum),
 )
 
 
 def application(
-    verbs: Verbs, *, access: Access, allowed_hosts: Iterable[str] = (), submission_limit: int = 1 << 30
+    verbs: Verbs,
+    *,
+    access: Access,
+    measured: Measured | None = None,
+    known_project: protocols.Known = protocols.nothing_known,
+    allowed_hosts: Iterable[str] = (),
+    proxies: Proxies | None = None,
+    limits: Limits | None = None,
+    rates: Rates | None = None,
+    submission_limit: int = 1 << 30,
+    open_metrics: bool = False,
 ) -> web.Application:
     """Return the application that serves *verbs* to the tokens that *access* knows.
 
     It answers to this machine's own names; *allowed_hosts* adds others: the bound address, names
-    of proxies. A submission may have *submission_limit* bytes.
+    of proxies. A submission may have *submission_limit* bytes. *measured* is the engine, where it is in this process.
+    *known_project* says what is known of a project that old clients ask for.
     """
     app = web.Application(
         middlewares=[
+            accompany,
             answer_errors,
-            guards.check_host,
-            guards.check_origin,
-            guards.refuse_compression,
+            guards.guard,
             check_role,
+            limit_volunteers,
             answer_repeats,
         ]
     )
     app[VERBS] = verbs
+    app[MEASURED] = measured
     app[ACCESS] = access
-    app[ROLES] = {route.handler: route.role for route in ROUTES}
+    app[ROLES] = {route.handler: route.role for route in ROUTES} | ({metrics: OPEN} if open_metrics else {})
+    app[PROXIES] = proxies or Proxies()
+    app[TRAFFIC] = Traffic(app[PROXIES].prefix)
+    app[LIMITS] = limits or Limits()
+    app[RATES] = rates or Rates()
+    app[STREAMED] = frozenset({values.put})
     app[guards.HOSTS] = guards.own_names()
     app[guards.EXTRA_HOSTS] = guards.host_names(allowed_hosts)
     app[SUBMISSION_LIMIT] = submission_limit
     app[REPEATS] = Repeats()
+    app[TABLE] = ROUTES
     app.cleanup_ctx.append(keep_repeats)
     app.on_response_prepare.append(guards.add_headers)
-    for method, path, _, handler in ROUTES:
-        app.router.add_route(method, path, handler)
+    app.on_response_prepare.append(add_request_id)
+    probes = {route.path: route.handler for route in ROUTES if route.path in PROBES}
+    # A proxy may cut the prefix off before it asks, or not.
+    for prefix in dict.fromkeys(("", app[PROXIES].prefix)):
+        for method, path, _, handler in sorted(ROUTES, key=lambda route: route.handler is not leases.lease):
+            app.router.add_route(method, prefix + path, handler)  # what is asked most is found first
+        for path in PROBES:
+            app.router.add_route("HEAD", prefix + path, probes[path])
+        protocols.mount(app, known_project, prefix)
     return app

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
+from .banning import BanReads
 from .opening import open_for_writing
-from .values import ValueReads
 from .writer import Operation, Writer, now
 
 __all__ = ["Operation", "Store", "now"]
@@ -23,7 +23,7 @@ class Store:
 
     def __init__(self, db: Path) -> None:
         self.db = db
-        self.reads = ValueReads(db)
+        self.reads = BanReads(db)
         self._writer = Writer(db, lambda: open_for_writing(db))
 
     async def start(self) -> None:
@@ -42,6 +42,11 @@ class Store:
     def maintain(self, do: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Have *do* called with the writing connection, between two transactions; nothing else is written meanwhile."""
         return self._writer.maintain(do)
+
+    @property
+    def writer(self) -> Writer:
+        """For those who measure it."""
+        return self._writer
 
     @property
     def broken(self) -> StoreError | None:

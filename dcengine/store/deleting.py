@@ -56,6 +56,7 @@ DELETE_STANDINGS = """
 DELETE FROM standing
 WHERE project = ?1 AND contributor IN (SELECT contributor FROM standing WHERE project = ?1 LIMIT ?2)
 """
+LETS_IN = ("token", "worker")  #: tables of what outside workers of the project are known by; that goes at once
 #: Tables to be gone through, since no index leads to the rows of one project: their keys, and which rows go.
 SWEPT = {
     "earning": ("hour, project, contributor", "project = :project"),
@@ -113,6 +114,8 @@ class MarkDeleted:
         )
         stages = {id for (id,) in connection.execute("SELECT id FROM stage WHERE project = ?", (project,))}
         _forget_counts(connection, project)
+        for table in LETS_IN:
+            connection.execute(f"DELETE FROM {table} WHERE project = ?", (project,))
         ledger = Ledger(connection, names, self.at)
         ledger.event(Kind.DELETED, units=deletion.jobs, detail=self.name)
         consequences = Consequences()

@@ -15,7 +15,7 @@ from ..events import Kind
 from ..jobs import JOB_STATE, JobState, Stage, State, Task, Vote
 from .depending import settle_calls
 from .gathering import settle
-from .handing import END_JOB, SAVE_OUTPUT, Consequences, hand_on, open_parts, reject, send_back
+from .handing import END_JOB, SAVE_OUTPUT, Consequences, Queued, hand_on, open_parts, reject, send_back
 from .ledger import Ledger
 from .names import CALL, Names
 from .rows import execute_rows
@@ -44,6 +44,13 @@ WHERE task.id = moved.task
 VOTE = """
 INSERT OR IGNORE INTO flag (task, voter, reason, worker, at)
 VALUES (?, ?, ?, ?, ?)
+"""
+# One of those who flagged it may have been banned meanwhile, and count no more.
+COUNT_FLAGS = """
+UPDATE task
+SET flags = (SELECT count(*) FROM flag WHERE flag.task = task.id)
+WHERE id = ?
+RETURNING flags, submitter, priority
 """
 WAKE = f"""
 UPDATE task
@@ -100,6 +107,8 @@ class Move(msgspec.Struct):
         for operation, _ in moved:
             operation._enter(connection, names, ledger)
         for operation, consequences in moved:
+            if operation.after.flags:
+                operation._count_flags(connection, consequences)
             operation._follow(connection, names, ledger, consequences)
         going_on = [
             (operation.after, operation.opens, consequences)
@@ -160,6 +169,12 @@ class Move(msgspec.Struct):
         ledger.count(after.stage, before=before.state, after=after.state)
         if self.ends_job and after.batch is None:
             ledger.count_jobs(project, before=JobState.OPEN, after=JOB_STATE[after.state])
+
+    def _count_flags(self, connection: sqlite3.Connection, consequences: Consequences) -> None:
+        """Write how many have flagged the task; where nobody has any more, it is queued among the others."""
+        ((flags, submitter, priority),) = connection.execute(COUNT_FLAGS, (self.after.id,))
+        if not flags and self.after.state is State.QUEUED:
+            consequences.queued.append(Queued(self.after.stage, submitter, priority))
 
     def _follow(self, connection: sqlite3.Connection, names: Names, ledger: Ledger, consequences: Consequences) -> None:
         if self.vote is not None and self.after.state is State.FAILED:

@@ -28,6 +28,19 @@ LEFT JOIN need ON need.id = stage.need
 WHERE stage.project = ? AND stage.position >= 0
 ORDER BY stage.position
 """
+SELECT_TASK_COUNTERS = """
+SELECT stage.id, project.name, stage.name, counter.state, counter.n
+FROM counter
+JOIN stage ON stage.id = counter.stage
+JOIN project ON project.id = stage.project
+WHERE project.is_deleted = 0
+"""
+SELECT_JOB_COUNTERS = """
+SELECT project.name, job_counter.state, job_counter.n
+FROM job_counter
+JOIN project ON project.id = job_counter.project
+WHERE project.is_deleted = 0
+"""
 SELECT_OUTPUT_SIZES = f"""
 SELECT task.job, coalesce(length(payload.output), 0)
 FROM task
@@ -112,6 +125,12 @@ LIMIT 1000
 """
     for is_meant in (f"= {JobState.FAILED:d}", f"IN ({JobState.FAILED:d}, {JobState.CANCELLED:d})")
 )
+SELECT_STATE_UNDER = f"""
+SELECT task.state, task.state = {State.RETURNED:d} AND payload.output IS NOT NULL
+FROM task
+JOIN payload ON payload.task = task.id
+WHERE task.id = ? AND task.attempt = ? AND task.token = ?
+"""
 SELECT_HELD = f"""
 {SELECT_TASK.replace("FROM task", ", task.worker, contributor.nickname FROM task", 1)}
 LEFT JOIN contributor ON contributor.id = task.contributor
@@ -147,6 +166,14 @@ class ProjectReads(PageReads):
             succeeded=jobs[JobState.SUCCEEDED], failed=jobs[JobState.FAILED],
             cancelled=jobs[JobState.CANCELLED], protocol=protocol, is_open=bool(is_open),
         )  # fmt: skip
+
+    async def task_counters(self) -> list[tuple[int, str, str, int, int]]:
+        """Return how many tasks are where: (stage, its project's name, its own name, state, n)."""
+        return await self._all(SELECT_TASK_COUNTERS)
+
+    async def job_counters(self) -> list[tuple[str, int, int]]:
+        """Return how many jobs are in which state: (project, state, n); the built-in project does not count them."""
+        return await self._all(SELECT_JOB_COUNTERS)
 
     async def _stage(self, project: str, name: str) -> int:
         """Return the id of a stage, of a retired one too; raises `NotFound`."""
@@ -239,17 +266,17 @@ class ProjectReads(PageReads):
         return [(task_from(row[:-2]), *row[-2:]) for row in await self._all(SELECT_HELD)]
 
     async def state_under(self, task: int, attempt: int, token: int) -> State | None:
-        """Return where *task* is, if it was leased last in this *attempt* under this *token*."""
-        row = await self._one("SELECT state FROM task WHERE id = ? AND attempt = ? AND token = ?", task, attempt, token)
-        return State(row[0]) if row else None
+        """Return where *task* is, if it was leased last in this *attempt* under this *token*.
 
-    async def numbers_of(self, jobs: list[int]) -> dict[int, int]:
-        """Return the numbers of *jobs* within their projects."""
-        if not jobs:
-            return {}
-        return dict(
-            await self._all("SELECT id, number FROM job WHERE id IN (SELECT value FROM json_each(?))", json.dumps(jobs))
-        )
+        One that was done, and sent back later, counts as done.
+        """
+        row = await self._one(SELECT_STATE_UNDER, task, attempt, token)
+        return None if row is None else State.SUCCEEDED if row[1] else State(row[0])
+
+    async def stage_of(self, task: int) -> int | None:
+        """Return the id of the stage that *task* is at; None for an unknown one."""
+        row = await self._one("SELECT stage FROM task WHERE id = ?", task)
+        return None if row is None else int(row[0])
 
     async def ended_badly(self, project: str, *, stage: str | None, cancelled: bool, after: int) -> list[int]:
         """Return a page of failed jobs of *project* above *after*, those that failed at *stage*, the cancelled too."""

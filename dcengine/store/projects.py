@@ -215,7 +215,7 @@ def _changes(connection: sqlite3.Connection, names: Names, stage: int, spec: Sta
     timeout = None if spec.timeout is None else int(spec.timeout * 1_000_000)
     values = (
         function, names.need(connection, spec.tags), spec.priority, spec.retries, spec.crash_retries, timeout,
-        spec.title, spec.kind, spec.shape, float(spec.lease_seconds), float(spec.back_off), float(spec.back_off_limit),
+        spec.title, spec.kind, spec.shape, float(spec.lease_time), float(spec.back_off), float(spec.back_off_limit),
         spec.votes_needed, spec.generations, spec.credit, spec.on_failed_part, spec.how,
     )  # fmt: skip
     return (*values, stage, *values)

@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from ..errors import EngineBusy, EngineClosed, OwnershipLost, StoreBroken, StoreError
+from ..verbs.figures import OPERATIONS, Distribution
 from .names import Names
 from .opening import lengthen_log, translated
 
@@ -69,6 +70,9 @@ class Writer:
         self._waiting = 0
         self._waiting_bytes = 0
         self._broken: StoreError | None = None
+        self.trouble: Exception | None = None  #: why the last transaction failed; None if it did not
+        self.commits = Distribution()  #: seconds of a transaction, its commit included
+        self.operations = Distribution(OPERATIONS)  #: in one transaction
         self._closed = False
         self._next: Waiting | None = None  #: taken from the inbox, but to be done alone
         self._is_log_long = False
@@ -112,6 +116,11 @@ class Writer:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._inbox.put((operation, future, size))
         return future
+
+    @property
+    def inbox(self) -> tuple[int, int]:
+        """How many operations wait or are being written, and the bytes of their payload."""
+        return self._waiting, self._waiting_bytes
 
     @property
     def broken(self) -> StoreError | None:
@@ -212,12 +221,17 @@ class Writer:
         """Apply *operations* in one transaction; return a result or an exception for each."""
         if self._broken is not None:
             return [self._broken] * len(operations)
+        began = time.perf_counter()
         try:
             outcomes = self._applied(operations)
             self._tell_early(operations, futures, outcomes)
             self._connection.execute("COMMIT")
         except Exception as error:
-            return [self._failed(error)] * len(operations)
+            self.trouble = self._failed(error)
+            return [self.trouble] * len(operations)
+        self.trouble = None
+        self.commits.note(time.perf_counter() - began)
+        self.operations.note(len(operations))
         return outcomes
 
     def _applied(self, operations: list[Operation]) -> list[Any]:

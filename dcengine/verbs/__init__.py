@@ -118,10 +118,18 @@ __all__ = [
 class Verbs(Protocol):
     """The questions. Every one may raise `NotFound` for an unknown id."""
 
-    async def submit(self, submission: Submission) -> JobStatus: ...
-    async def submit_batch(self, submission: BatchSubmission) -> BatchStatus: ...
+    async def submit(self, submission: Submission) -> JobStatus:
+        """Store a call, which then runs as soon as a worker that matches it is free."""
+        ...
 
-    async def job(self, id: int) -> JobStatus: ...
+    async def submit_batch(self, submission: BatchSubmission) -> BatchStatus:
+        """Store the calls of one map."""
+        ...
+
+    async def job(self, id: int) -> JobStatus:
+        """Return the job as it stands."""
+        ...
+
     async def jobs(
         self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
     ) -> list[JobStatus]:
@@ -177,13 +185,22 @@ class Verbs(Protocol):
         """Cancel the job; if it runs, end its process at once."""
         ...
 
-    async def cancel(self, id: int) -> JobStatus: ...
+    async def cancel(self, id: int) -> JobStatus:
+        """Cancel the job; code that runs gets a moment to stop."""
+        ...
+
     async def cancel_unfinished(self) -> int:
         """Cancel every open job and batch; return how many jobs that were, items included."""
         ...
 
-    async def batch(self, id: int) -> BatchStatus: ...
-    async def batches(self, *, before: int | None = None, limit: int = 50) -> list[BatchStatus]: ...
+    async def batch(self, id: int) -> BatchStatus:
+        """Return the batch as it stands."""
+        ...
+
+    async def batches(self, *, before: int | None = None, limit: int = 50) -> list[BatchStatus]:
+        """Return batches, newest first, those with an id below *before*."""
+        ...
+
     async def reports(self, id: int, *, after: int = 0, wait: float = 0.0) -> list[Report]:
         """Return accepted reports with a cursor above *after*; wait up to *wait* seconds for the first."""
         ...
@@ -192,7 +209,10 @@ class Verbs(Protocol):
         """Return the first failed items of batch *id*, in order of their items, without their payload."""
         ...
 
-    async def cancel_batch(self, id: int) -> BatchStatus: ...
+    async def cancel_batch(self, id: int) -> BatchStatus:
+        """Cancel the items that have not ended."""
+        ...
+
     async def retry_batch(self, id: int) -> BatchStatus:
         """Queue the failed and cancelled items again."""
         ...
@@ -201,7 +221,10 @@ class Verbs(Protocol):
         """Create a project, paused, or bring the stages of an existing one up to date."""
         ...
 
-    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs: ...
+    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
+        """Send items through a project, one job for each."""
+        ...
+
     async def run_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
         """Let the tasks of the project, or of one stage, be handed out."""
         ...
@@ -240,7 +263,10 @@ class Verbs(Protocol):
         """
         ...
 
-    async def projects(self) -> list[ProjectStatus]: ...
+    async def projects(self) -> list[ProjectStatus]:
+        """Return all projects as they stand."""
+        ...
+
     async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
         """Return how jobs left *stage*, by number: those above number *after*, a page at a time."""
         ...
@@ -257,12 +283,65 @@ class Verbs(Protocol):
         """Hand tasks of a lease stage to an outside worker; none if there are none after its waiting time."""
         ...
 
-    async def heartbeat(self, beats: list[Heartbeat]) -> list[TaskAnswer]: ...
-    async def complete(self, completions: list[Completion]) -> list[TaskAnswer]: ...
-    async def fail(self, failures: list[TaskFailure]) -> list[TaskAnswer]: ...
-    async def flag(self, flags: list[TaskFlag]) -> list[TaskAnswer]: ...
-    async def release(self, tokens: list[str]) -> list[TaskAnswer]:
+    # *project*: the only one whose tasks the caller may speak of. Over HTTP its token says that, not the client.
+    async def heartbeat(self, beats: list[Heartbeat], *, project: str | None = None) -> list[TaskAnswer]:
+        """Renew leases, and say how far their tasks are; an answer may tell to stop."""
+        ...
+
+    async def complete(self, completions: list[Completion], *, project: str | None = None) -> list[TaskAnswer]:
+        """Hand in what tasks came to."""
+        ...
+
+    async def fail(self, failures: list[TaskFailure], *, project: str | None = None) -> list[TaskAnswer]:
+        """Say that tasks could not be done; they are tried again as their stage says."""
+        ...
+
+    async def flag(self, flags: list[TaskFlag], *, project: str | None = None) -> list[TaskAnswer]:
+        """Say that the inputs of tasks are bad; enough voters send a job back."""
+        ...
+
+    async def release(self, tokens: list[str], *, project: str | None = None) -> list[TaskAnswer]:
         """Put tasks back that a worker will not do; that counts against nobody."""
+        ...
+
+    async def register_worker(self, registration: Registration) -> Registered:
+        """Give a worker an identity at one lease stage: a name, and a secret that it shows from then on.
+
+        For protocols whose workers are known by nothing else. It is forgotten once it is silent for longer than the
+        stage lets it; an engine that is started anew knows it still.
+        """
+        ...
+
+    async def registered_worker(self, secret: str) -> OutsideWorker:
+        """Return the worker that shows this *secret*, with the tokens of its leases: a sign of life, which renews them.
+
+        Raises `NotFound` for one that has left, or was silent for too long.
+        """
+        ...
+
+    async def lease_as(
+        self, secret: str, *, n: int = 1, wait: float = 0.0, is_volunteer: bool = False, grant: int | None = None
+    ) -> list[LeasedTask]:
+        """Hand tasks to the worker that shows this *secret*, at its stage and under its name.
+
+        Like *is_volunteer* and *grant* of `LeaseRequest`, those here are said by whoever lets it in.
+        """
+        ...
+
+    async def held_tasks(self, secret: str) -> list[LeasedTask]:
+        """Return once more what the worker that shows this *secret* holds."""
+        ...
+
+    async def leave_worker(self, secret: str) -> bool:
+        """Put back what the worker that shows this *secret* holds, and forget it; False if nobody knows it."""
+        ...
+
+    async def say_progress(self, secret: str, text: str) -> bool:
+        """Keep what the worker that shows this *secret* says of what it does; False if nobody knows it."""
+        ...
+
+    async def outside_workers(self, project: str | None = None) -> list[OutsideWorker]:
+        """Return the outside workers, of *project* alone if it is given, that were heard of lately."""
         ...
 
     async def put_value(self, pieces: AsyncIterable[Piece], *, keep: float | None = None) -> StoredValue:
@@ -281,7 +360,37 @@ class Verbs(Protocol):
         """Keep a value no longer; return False if it was not kept."""
         ...
 
-    async def workers(self) -> list[WorkerStatus]: ...
+    async def create_token(self, spec: TokenSpec) -> NewToken:
+        """Make a token. Its secret is in the answer, and nowhere else from then on."""
+        ...
+
+    async def tokens(self) -> list[TokenStatus]:
+        """Return every token, also those that are good no more, the newest first."""
+        ...
+
+    async def revoke_token(self, id: int) -> TokenStatus:
+        """Have token *id* be good for nothing from now on; revoked twice, it stays as it is."""
+        ...
+
+    async def ban_contributor(self, nickname: str, *, since: float | None = None) -> BanDone:
+        """Take nothing from *nickname* any more, and have what it did since a time, or ever, done again.
+
+        Said twice, it finds the less to do. It returns once all of that is queued again, which may take a while.
+        """
+        ...
+
+    async def unban_contributor(self, nickname: str) -> ContributorStatus:
+        """Welcome *nickname* again; what was voided stays so, and its tokens stay revoked."""
+        ...
+
+    async def banned_contributors(self) -> list[ContributorStatus]:
+        """Return who is banned, the newest first."""
+        ...
+
+    async def workers(self) -> list[WorkerStatus]:
+        """Return the Dask workers as they are now."""
+        ...
+
     async def explain(self, tags: str) -> Explanation:
         """Return which workers match *tags*, and what the others lack."""
         ...
@@ -303,8 +412,13 @@ class Verbs(Protocol):
         """Return one contributor's place; raises `NotFound` for a nickname without credit."""
         ...
 
-    async def status(self) -> EngineStatus: ...
-    async def join_ticket(self) -> JoinTicket: ...
+    async def status(self) -> EngineStatus:
+        """Return the engine as it stands: its workers, and how many tasks are in which state."""
+        ...
+
+    async def join_ticket(self) -> JoinTicket:
+        """Return what a machine needs to bring a Dask worker."""
+        ...
 
     async def backup(self, path: str) -> BackupDone:
         """Copy the file to the new file *path* on the engine's machine, as it stands, while work goes on."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 TokenRole = Literal["admin", "submit", "join", "worker", "view"]
+NICKNAME_LIMIT, NOTE_LIMIT = 200, 500  #: characters
+LONGEST = 1e10  #: seconds until a token expires
+
+
+def _in_schema(**limits: Any) -> msgspec.Meta:
+    """Say limits in the schema alone: the engine checks them in words of its own."""
+    return msgspec.Meta(extra_json_schema=limits)
 
 
 class TokenSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,9 +21,11 @@ class TokenSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     role: TokenRole
     project: str | None = None  #: needed for a worker: the one whose tasks it may lease
-    nickname: str | None = None  #: who earns the credit of whoever uses it
-    seconds: float | None = None  #: until it expires; None: never
-    note: str = ""  #: for people: who has it, say
+    #: Who earns the credit of whoever uses it.
+    nickname: Annotated[str, _in_schema(minLength=1, maxLength=NICKNAME_LIMIT)] | None = None
+    #: Until it expires; None: never.
+    seconds: Annotated[float, _in_schema(exclusiveMinimum=0, maximum=LONGEST)] | None = None
+    note: Annotated[str, _in_schema(maxLength=NOTE_LIMIT)] = ""  #: for people: who has it, say
 
 
 class TokenStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +47,13 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 
     token: str
     status: TokenStatus
+
+    def __repr__(self) -> str:
+        """Return it without the secret: what is shown ends up in logs and notebooks."""
+        return f"NewToken(status={self.status!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("status", self.status)]
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

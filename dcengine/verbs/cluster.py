@@ -86,3 +86,4 @@ class JoinTicket(msgspec.Struct, frozen=True):
     certificate: str | None
     key: str | None
     version: str  #: dcengine's, to be equal on both sides
+    nickname: str = ""  #: who earns the credit, if the token says so

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
 
+AT_ONCE = 1000  #: tasks leased, or spoken of, in one request
+LENGTHS = {"token": 200, "worker": 200, "nickname": 200, "reason": 2000, "text": 500}  #: characters, at most
+MOST_TAGS, TAG_LENGTH = 200, 200
+NULL = msgspec.Raw(b"null")
 
-class LeaseRequest(msgspec.Struct, frozen=True, kw_only=True):
+
+def _in_schema(**limits: Any) -> msgspec.Meta:
+    """Say limits in the schema alone: the server checks them in words of its own."""
+    return msgspec.Meta(extra_json_schema=limits)
+
+
+def _at_most(what: str, **limits: Any) -> msgspec.Meta:
+    return _in_schema(maxLength=LENGTHS[what], **limits)
+
+
+Token = Annotated[str, _at_most("token")]
+_Tag = Annotated[str, _in_schema(maxLength=TAG_LENGTH)]
+Tags = Annotated[dict[_Tag, _Tag | None], _in_schema(maxProperties=MOST_TAGS)]
+
+
+class LeaseWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says when it wants tasks."""
+
+    worker: Annotated[str, _at_most("worker", minLength=1)]  #: its own name, unique among the project's workers
+    n: Annotated[int, _in_schema(minimum=1, maximum=AT_ONCE)] = 1  #: tasks, at most
+    #: Who earns the credit and votes; without one, or for "anonymous", each worker votes by itself.
+    nickname: Annotated[str, _at_most("nickname")] = ""
+    tags: Tags = {}  #: what it offers; a tag without value is None
+    wait: Annotated[float, _in_schema(minimum=0)] = 0.0  #: seconds to wait for the first task
+
+
+class LeaseRequest(LeaseWish, frozen=True, kw_only=True):
     """A worker that wants tasks of one stage."""
 
     project: str
     stage: str
-    worker: str  #: its own name, unique among the project's workers
-    n: int = 1  #: tasks, at most
-    nickname: str = ""  #: who earns the credit and votes; without one, or for "anonymous", each worker votes by itself
-    tags: dict[str, str | None] = {}  #: what it offers; a tag without value is None
-    wait: float = 0.0  #: seconds to wait for the first task
+    is_volunteer: bool = False  #: it has shown no token; said by whoever lets it in, never by itself
+    grant: int | None = None  #: the id of the token that it has shown, said likewise; None where that has none
+
+    @property
+    def holder(self) -> object:
+        """Whose tasks are counted together where there is a limit to them: those under one token, or of one name."""
+        return self.voter if self.grant is None else self.grant
 
     @property
     def contributor(self) -> str:
@@ -44,32 +78,32 @@ class LeasedTask(msgspec.Struct, frozen=True, kw_only=True):
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """A sign of life for one task."""
 
-    token: str
+    token: Token
     done: float | None = None  #: progress, if there is news of it
     total: float | None = None
-    text: str = ""
+    text: Annotated[str, _at_most("text")] = ""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """A task that was done."""
 
-    token: str
-    output: msgspec.Raw = msgspec.Raw(b"null")  #: a JSON value
+    token: Token
+    output: msgspec.Raw = msgspec.field(default_factory=lambda: NULL)  #: a JSON value
     units: int | None = None  #: what it counts for where the stage gives credit by units; 1 if not said
 
 
 class TaskFailure(msgspec.Struct, frozen=True, kw_only=True):
     """A task that could not be done, through a fault of the code or the machine."""
 
-    token: str
-    reason: str
+    token: Token
+    reason: Annotated[str, _at_most("reason")]
 
 
 class TaskFlag(msgspec.Struct, frozen=True, kw_only=True):
     """A task whose input is bad."""
 
-    token: str
-    reason: str = ""
+    token: Token
+    reason: Annotated[str, _at_most("reason")] = ""
 
 
 class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,3 +34,4 @@ class OutsideWorker(msgspec.Struct, frozen=True, kw_only=True):
     progress: str = ""  #: what it said last
     holding: list[int] = []  #: numbers of the jobs in its hands
     tokens: list[str] = []  #: of its leases; only where it asks about itself
+    last_said: str = ""  #: likewise: the token of the lease that it has spoken its last word of

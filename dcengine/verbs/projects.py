@@ -39,10 +39,12 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
     crash_retries: int = CRASH_RETRIES
     timeout: float | None = None  #: seconds one run may take; for a lease stage, however often it is renewed
     priority: int = 0  #: of its tasks, above that of their jobs; higher runs earlier
-    lease_seconds: float = LEASE_SECONDS  #: how long an outside worker may keep a task without a word
+    #: How long an outside worker may keep a task without a word; None: as the protocol says, or 600.
+    lease_seconds: float | None = None
     back_off: float = BACK_OFF  #: seconds before the second run, at most; doubled with each error
     back_off_limit: float = BACK_OFF_LIMIT  #: seconds between two runs, at most
-    votes: int | None = None  #: distinct voters that send a job back; None: 1 for a function, 3 for a lease stage
+    #: Distinct voters that send a job back; None: 1 for a function, 3 for a lease stage, or what the protocol says.
+    votes: int | None = None
     generations: int = GENERATIONS  #: times that this stage may send a job back before it fails
     credit: CreditBy = "task"
     on_failed_part: OnFailedPart = "fail"  #: for a gather
@@ -55,6 +57,11 @@ class StageSpec(msgspec.Struct, frozen=True, kw_only=True):
     def how(self) -> int:
         """The bits of `How` that the store keeps."""
         return (How.SPECULATIVE if self.speculative else 0) | (0 if self.isolate else How.SHARED)
+
+    @property
+    def lease_time(self) -> float:
+        """How long an outside worker may keep a task without a word, in seconds."""
+        return LEASE_SECONDS if self.lease_seconds is None else self.lease_seconds
 
     @property
     def votes_needed(self) -> int:

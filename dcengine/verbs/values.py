@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+LONGEST = 1e10  #: seconds that one may be kept for, unless it is kept for ever
+
 
 class StoredValue(msgspec.Struct, frozen=True):
     """A value that is kept."""

@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -221,13 +223,16 @@ def test_a_full_disk_refuses_new_jobs_and_goes_on_when_there_is_room(mountpoint:
     ballast = mountpoint / "ballast"
     ballast.write_bytes(bytes(2_500_000))
     accepted: list[dcengine.JobHandle] = []
-    with embedded(mountpoint / "work.db", workers=1, processes=False):
+    with embedded(mountpoint / "work.db", workers=1, processes=False) as engine:
+        assert _ready(engine) == (200, "ready\n")
         with pytest.raises(dcengine.DiskFull, match="free some space"):  # noqa: PT012 - the one that fails is not known
             for number in range(100):
                 accepted.append(dcengine.submit(len, os.urandom(100_000 + number)))
         assert accepted
+        assert _ready(engine) == (503, "not ready: DiskFull\n")
 
         ballast.unlink()
+        eventually(lambda: _ready(engine) == (200, "ready\n"))
         later = eventually(lambda: _submitted(b"later"))
 
         assert isinstance(later, dcengine.JobHandle)
@@ -237,6 +242,15 @@ def test_a_full_disk_refuses_new_jobs_and_goes_on_when_there_is_room(mountpoint:
     with embedded(mountpoint / "work.db", workers=1, processes=False):
         again = [dcengine.job(job.id).result(60) for job in accepted]
         assert again == [100_000 + number for number in range(len(accepted))]
+
+
+def _ready(engine: dcengine.Engine) -> tuple[int, str]:
+    """What balancers are told: status and text of /readyz."""
+    try:
+        with urllib.request.urlopen(engine.url.partition("?")[0] + "readyz") as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
 
 
 def _submitted(data: bytes) -> dcengine.JobHandle | None:

@@ -59,6 +59,7 @@ class TicketOffice:
     def __init__(self) -> None:
         self.cluster: Cluster | None = None
         self.version = __version__
+        self.nickname = ""  #: of the token
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -66,7 +67,7 @@ class TicketOffice:
             raise web.HTTPUnauthorized
         if self.cluster is None:
             raise web.HTTPServiceUnavailable
-        ticket = msgspec.structs.replace(self.cluster.ticket(), version=self.version)
+        ticket = msgspec.structs.replace(self.cluster.ticket(), version=self.version, nickname=self.nickname)
         return web.Response(body=msgspec.json.encode(ticket), content_type="application/json")
 
 
@@ -112,6 +113,15 @@ async def test_a_machine_joins_by_url_with_its_tags_nickname_and_slots() -> None
             assert worker.tags["os"] == sys.platform
             assert {slot.number for slot in slots} == {0, 1}
             assert await watched.run(add_one, 1, on=slots[1]) == 2
+
+
+async def test_the_nickname_of_the_token_goes_before_the_one_that_is_said() -> None:
+    async with ticket_office() as office, cluster(workers=0) as watched:
+        office.cluster, office.nickname = watched.cluster, "bob"
+        async with joining(office.url, nickname="alice"):
+            await watched.slots(1)
+
+            assert watched.cluster.workers["far"].contributor == "bob"
 
 
 async def test_sigterm_ends_it_cleanly_and_leaves_no_process(tmp_path: Path) -> None:

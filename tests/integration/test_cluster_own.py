@@ -237,7 +237,7 @@ async def test_a_killed_launcher_or_scheduler_is_replaced(victim: str, tmp_path:
         running = asyncio.create_task(watched.cluster.run(unit(say_and_wait, (str(tmp_path / "pid"), 60)), slot))
         await written(tmp_path / "pid")
         scheduler = psutil.Process(watched.cluster.pids["scheduler"])
-        folder = watched.cluster._crew._directory  # type: ignore[union-attr]
+        folder = watched.cluster._crew._launched.directory  # type: ignore[union-attr]
 
         (scheduler if victim == "scheduler" else scheduler.parent()).kill()  # type: ignore[union-attr]
         with pytest.raises(WorkerGone):

@@ -18,6 +18,7 @@ from dcengine.verbs import (
     Explanation,
     FailedItem,
     Function,
+    Grant,
     HistoryEntry,
     ItemsSubmission,
     JobResult,
@@ -40,10 +41,21 @@ from tests.unit.project_double import ProjectDouble
 
 
 class Tokens:
-    """Knows one token for each role: ``view-token`` and so on."""
+    """Knows one token for each role: ``view-token`` and so on, and which projects are open."""
 
-    def role_of(self, token: str) -> Role | None:
-        return {f"{role.value}-token": role for role in Role}.get(token)
+    def __init__(self, *open_projects: str) -> None:
+        self.open_projects = open_projects
+        self.leases: dict[str, str] = {}  #: the project of each lease token
+
+    def grant_of(self, token: str) -> Grant | None:
+        grants = {f"{role.value}-token": Grant(role=role.value) for role in Role}
+        return grants.get(token)
+
+    def is_open(self, project: str | None = None) -> bool:
+        return bool(self.open_projects) if project is None else project in self.open_projects
+
+    def project_of_lease(self, lease: str) -> str | None:
+        return self.leases.get(lease)
 
 
 class EngineDouble(ProjectDouble):

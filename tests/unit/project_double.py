@@ -71,6 +71,7 @@ class ProjectDouble(Asked):
         self.imports: dict[str, ImportRecord] = {}  #: by project and name: "photos/list.json"
         self.free: list[LeasedTask] = []  #: tasks that outside workers may have
         self.leased: dict[str, LeasedTask] = {}  #: those that they have, by token
+        self.spoken_for: list[str | None] = []  #: the one project whose tasks they may speak of, each time
         self.said: list[LeaseRequest | Heartbeat | Completion | TaskFailure | TaskFlag | str] = []  #: by them
 
     # ---- projects --------------------------------------------------------------------------
@@ -214,24 +215,29 @@ class ProjectDouble(Asked):
         self.leased.update({task.token: task for task in given})
         return given
 
-    async def heartbeat(self, beats: list[Heartbeat]) -> list[TaskAnswer]:
+    async def heartbeat(self, beats: list[Heartbeat], *, project: str | None = None) -> list[TaskAnswer]:
         self._asked("heartbeat")
+        self.spoken_for.append(project)
         return [replace(self._answer(beat.token, beat), deadline=1200.0) for beat in beats]
 
-    async def complete(self, completions: list[Completion]) -> list[TaskAnswer]:
+    async def complete(self, completions: list[Completion], *, project: str | None = None) -> list[TaskAnswer]:
         self._asked("complete")
+        self.spoken_for.append(project)
         return [self._answer(completion.token, completion) for completion in completions]
 
-    async def fail(self, failures: list[TaskFailure]) -> list[TaskAnswer]:
+    async def fail(self, failures: list[TaskFailure], *, project: str | None = None) -> list[TaskAnswer]:
         self._asked("fail")
+        self.spoken_for.append(project)
         return [self._answer(failure.token, failure) for failure in failures]
 
-    async def flag(self, flags: list[TaskFlag]) -> list[TaskAnswer]:
+    async def flag(self, flags: list[TaskFlag], *, project: str | None = None) -> list[TaskAnswer]:
         self._asked("flag")
+        self.spoken_for.append(project)
         return [self._answer(flag.token, flag) for flag in flags]
 
-    async def release(self, tokens: list[str]) -> list[TaskAnswer]:
+    async def release(self, tokens: list[str], *, project: str | None = None) -> list[TaskAnswer]:
         self._asked("release")
+        self.spoken_for.append(project)
         answers = [self._answer(token, token) for token in tokens]
         self.free += [self.leased.pop(token) for token in tokens if token in self.leased]
         return answers

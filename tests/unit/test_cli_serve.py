@@ -98,6 +98,9 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
             *("--worker-tags", "cpu; gpu,site=lab", "--cluster-host", "10.0.0.1", "--idle-exit", "5"),
             *("--blobs", "memory://values"),
             *("--allow-host", "a.example", "--allow-host", "b.example", "--threads"),
+            *("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "127.0.0.1", "--prefix", "/farm"),
+            *("--max-connections", "50", "--open-metrics", "--log-format", "json", "--log-level", "info"),
+            *("--volunteer-rate", "5", "--volunteer-body-limit", "1000"),
         ],
     )
 
@@ -119,6 +122,12 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
         "blobs": "memory://values",
         "idle_exit": 5.0,
         "allow_hosts": ["a.example", "b.example"],
+        "trusted_proxies": ["10.0.0.0/8", "127.0.0.1"],
+        "prefix": "/farm",
+        "max_connections": 50,
+        "open_metrics": True,
+        "volunteer_rate": 5.0,
+        "volunteer_body_limit": 1000,
         "tls_cert": None,
         "tls_key": None,
         "insecure": True,
@@ -184,7 +193,16 @@ def test_a_file_that_is_owned_is_a_paragraph_and_status_75(opened: Opened, monke
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--port", "99999"), ("--idle-exit", "-1"), ("--workers", "-2"), ("--tls-cert", "only.pem")]
+    "arguments",
+    [
+        ("--port", "99999"),
+        ("--idle-exit", "-1"),
+        ("--workers", "-2"),
+        ("--tls-cert", "only.pem"),
+        ("--log-format", "xml"),
+        ("--log-level", "loud"),
+        ("--max-connections", "0"),
+    ],
 )
 def test_impossible_settings_are_refused_before_anything_starts(opened: Opened, arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, ["serve", *arguments])

@@ -11,6 +11,8 @@ import pytest
 
 import dcengine
 from dcengine import tags
+from dcengine.server.reference import as_markdown
+from dcengine.server.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -91,6 +93,10 @@ def test_every_feature_on_the_status_page_has_a_test() -> None:
 
     assert len(rows) > 50
     assert [row for row in rows if "::test_" not in row] == []
+
+
+def test_the_page_of_http_is_what_make_docs_writes() -> None:
+    assert (ROOT / "docs/http.md").read_text() == as_markdown(ROUTES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -264,7 +264,7 @@ async def test_readiness_follows_the_engine_and_health_only_the_process(engine: 
 async def test_the_first_page_links_only_to_relative_addresses(browser: Browser) -> None:
     page = await (await browser.get("/", headers={"Authorization": ""})).text()
 
-    assert 'href="v1/status"' in page
+    assert 'href="v1/"' in page
     assert 'href="/' not in page
 
 

@@ -47,3 +47,23 @@ def test_moments_are_read() -> None:
 def test_what_is_no_moment_is_refused_with_an_example(value: object) -> None:
     with pytest.raises(InvalidOption, match=r"^not_before cannot be .*'\+10m'"):
         times.moment("not_before", value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds_ago"), [("3h ago", 10_800.0), (" 1h 30m ago ", 5400.0), ("10 ago", 10.0), ("+0s", 0.0)]
+)
+def test_a_time_that_is_over_may_be_told_by_how_long(text: str, seconds_ago: float) -> None:
+    assert times.past("--since", text) == pytest.approx(time.time() - seconds_ago, abs=5)
+
+
+def test_a_time_that_is_over_may_be_a_date() -> None:
+    told = datetime(2026, 11, 20, 12, 0).timestamp()
+
+    assert times.past("--since", "2026-11-20 12:00") == times.past("--since", "2026-11-20T12:00:00") == told
+    assert times.past("--since", "2026-11-20T12:00Z") == times.past("--since", "1795176000") == 1795176000.0
+
+
+@pytest.mark.parametrize("text", ["yesterday", "ago", "3 parsecs ago", "-3h", "99999999w ago"])
+def test_a_time_that_is_over_and_cannot_be_read_is_refused_with_samples(text: str) -> None:
+    with pytest.raises(InvalidOption, match="'3h ago'"):
+        times.past("--since", text)

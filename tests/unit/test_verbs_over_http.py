@@ -16,8 +16,10 @@ from dcengine.server import Listening, application, listen
 from dcengine.verbs import (
     AddedJobs,
     BackupDone,
+    BanDone,
     BatchStatus,
     Completion,
+    ContributorStatus,
     Deletion,
     EngineStatus,
     Explanation,
@@ -35,8 +37,12 @@ from dcengine.verbs import (
     LeasedTask,
     LeaseRequest,
     Line,
+    NewToken,
+    OutsideWorker,
     ProjectSpec,
     ProjectStatus,
+    Registered,
+    Registration,
     Report,
     StageOutput,
     StageSpec,
@@ -46,6 +52,8 @@ from dcengine.verbs import (
     TaskAnswer,
     TaskFailure,
     TaskFlag,
+    TokenSpec,
+    TokenStatus,
     Transcript,
     Try,
     VacuumDone,
@@ -118,12 +126,25 @@ LEASED = LeasedTask(
     generation=1,
     attempt=4,
 )
+ANY_PROJECT: dict[str, Any] = {"project": None}  #: over HTTP, the token says it
 WISH = LeaseRequest(project=ODD, stage=ODD, worker="w-1", n=5, nickname="alice", tags={"gpu": None, "cuda": "12"})
+TOKEN_SPEC = TokenSpec(role="worker", project=ODD, nickname="alice", seconds=2.5, note="for ä")
+TOKEN = TokenStatus(
+    id=7, role="worker", project=ODD, nickname="alice", note="for ä", created=1.5, expires=4.0, revoked=3.0,
+    state="revoked",
+)  # fmt: skip
+BANNED = BanDone(nickname=ODD, since=5.5, voided=4, requeued=3, leases=2, tokens=1)
 ACCEPTED = TaskAnswer(token="t", is_accepted=True, deadline=20.5, cancel=True)
 REFUSED = TaskAnswer(token="u", is_accepted=False, problem="somebody else has it")
 WORKER = WorkerStatus(
     name="w", address="a", contributor="alice", state="ready", slots=2, busy=1, tags={"gpu": None}, running=[7]
 )
+REGISTERED = Registered(secret="geheim", name="quiet-otter-71")
+OUTSIDER = OutsideWorker(
+    name="quiet-otter-71", project=ODD, stage="a", nickname="alice", first_seen=1.5, last_seen=2.5, completed=3,
+    progress="ä", holding=[4], tokens=["t"], last_said="u",
+)  # fmt: skip
+BESIDE = {"registered_worker": OUTSIDER}  #: asked beside the verb itself, to know whose project it is about
 ENGINE = EngineStatus(
     version="0.3", db="x.db", url="", pid=1, started=1.0, scheduler=None, workers=0, slots=0, counts={"returned": 1}
 )
@@ -196,19 +217,37 @@ ASKED = [
     Asked("failed_jobs", (ODD,), {"after": 3, "limit": 2}, [OUTPUT]),
     Asked("find_job", (ODD, 3), {}, 7),
     Asked("lease", (WISH,), {}, [LEASED]),
-    Asked("heartbeat", ([Heartbeat(token="t", done=0.5, total=2, text="ä"), Heartbeat(token="u")],), {}, [ACCEPTED]),
+    Asked(
+        "heartbeat",
+        ([Heartbeat(token="t", done=0.5, total=2, text="ä"), Heartbeat(token="u")],),
+        ANY_PROJECT,
+        [ACCEPTED],
+    ),
     Asked(
         "complete",
         ([Completion(token="t", output=msgspec.Raw(b'[1, "\xc3\xa4"]'), units=3), Completion(token="u")],),
-        {},
+        ANY_PROJECT,
         [ACCEPTED, REFUSED],
     ),
-    Asked("fail", ([TaskFailure(token="t", reason="no\nroom")],), {}, [REFUSED]),
-    Asked("flag", ([TaskFlag(token="t", reason="dark"), TaskFlag(token="u")],), {}, [ACCEPTED, REFUSED]),
-    Asked("release", (["t", "u"],), {}, [ACCEPTED, REFUSED]),
+    Asked("fail", ([TaskFailure(token="t", reason="no\nroom")],), ANY_PROJECT, [REFUSED]),
+    Asked("flag", ([TaskFlag(token="t", reason="dark"), TaskFlag(token="u")],), ANY_PROJECT, [ACCEPTED, REFUSED]),
+    Asked("release", (["t", "u"],), ANY_PROJECT, [ACCEPTED, REFUSED]),
+    Asked("register_worker", (Registration(project=ODD, stage=ODD, nickname="ä", name="n 1"),), {}, REGISTERED),
+    Asked("registered_worker", ("geheim",), {}, OUTSIDER),
+    Asked("lease_as", ("geheim",), {"n": 2, "wait": 0.0, "is_volunteer": False, "grant": None}, [LEASED]),
+    Asked("held_tasks", ("geheim",), {}, [LEASED]),
+    Asked("leave_worker", ("geheim",), {}, True),
+    Asked("say_progress", ("geheim", "ä <b>"), {}, True),
+    Asked("outside_workers", (ODD,), {}, [OUTSIDER]),
     Asked("value", ("ab" * 32,), {}, VALUE),
     Asked("read_value", ("ab" * 32,), {"at": 5, "size": 7}, b"1234567"),
     Asked("delete_value", ("ab" * 32,), {}, True),
+    Asked("create_token", (TOKEN_SPEC,), {}, NewToken(token="geheim", status=TOKEN)),
+    Asked("tokens", (), {}, [TOKEN]),
+    Asked("revoke_token", (7,), {}, TOKEN),
+    Asked("ban_contributor", (ODD,), {"since": 5.5}, BANNED),
+    Asked("unban_contributor", (ODD,), {}, ContributorStatus(nickname=ODD)),
+    Asked("banned_contributors", (), {}, [ContributorStatus(nickname=ODD, banned=6.5)]),
     Asked("workers", (), {}, [WORKER]),
     Asked("explain", ("gpu & cuda>=12",), {}, Explanation(sentence="nobody", workers=[VERDICT])),
     Asked("tag_worker", (ODD, "gpu,note='a, b'"), {}, WORKER),
@@ -235,7 +274,7 @@ class Recorder:
             self.asked.append((verb, arguments, options))
             if verb in self.failing:
                 raise self.failing[verb]
-            return self.answers[verb]
+            return self.answers[verb] if verb in self.answers else BESIDE[verb]
 
         return answer
 
@@ -308,9 +347,11 @@ REPEATABLE = {
     *("job", "jobs", "result", "ends", "output", "transcript", "why", "history"),
     *("batch", "batches", "reports", "failures"),
     *("deletion", "imported", "project", "projects", "outputs", "failed_jobs", "find_job", "workers", "explain"),
-    *("leaderboard", "standing", "status", "join_ticket", "value", "read_value"),
+    *("registered_worker", "held_tasks", "outside_workers"),
+    *("leaderboard", "standing", "status", "join_ticket", "value", "read_value", "tokens"),
+    "banned_contributors",
     # What carries a name that the engine keeps, or says where something is to be.
     *("submit", "submit_batch", "add_jobs", "declare_project"),
     # What the engine answers alike when it is said again.
-    *("heartbeat", "complete", "fail", "flag", "release"),
+    *("heartbeat", "complete", "fail", "flag", "release", "say_progress"),
 }
