@@ -22,12 +22,9 @@ import typer
 from packaging.requirements import Requirement
 
 from .._version import __version__
-from ..client import Client
 from ..config import SETTINGS, Settings, load
 from ..errors import DcengineError, StoreError
 from ..owner import Owner, bare, find_owner
-from ..store import opening
-from ..store.checking import check_history
 from ..verbs import EngineStatus, WorkerStatus
 from .choosing import Json, told
 from .showing import show_json, show_line
@@ -166,6 +163,8 @@ def kernel() -> Finding:
 
 def database(db: Path) -> Iterator[Finding]:
     """Yield whether *db* can be used; it is opened for reading only."""
+    from ..store import opening  # late: every other command does without
+
     check = f"file {db}"
     try:
         opening.refuse_network_file_system(db)
@@ -192,6 +191,8 @@ def database(db: Path) -> Iterator[Finding]:
 
 def history(db: Path) -> Iterator[Finding]:
     """Yield whether the tables of *db* are what its events tell."""
+    from ..store.checking import check_history  # late: every other command does without
+
     check = f"history of {db}"
     try:
         violations = check_history(db)
@@ -211,6 +212,8 @@ def history(db: Path) -> Iterator[Finding]:
 
 
 def _integrity(db: Path, check: str) -> Finding:
+    from ..store import opening  # late: every other command does without
+
     try:
         connection = sqlite3.connect(f"{db.resolve().as_uri()}?{_reading(db)}", uri=True, timeout=5.0)
         try:
@@ -275,6 +278,8 @@ def port_of(settings: Settings, url: str) -> Finding:
 
 async def engine(url: str, token: str | None) -> list[Finding]:
     """Return whether the engine at *url* answers, and how its workers are."""
+    from ..client import Client  # late: every other command does without
+
     client = Client(url, token)
     check = f"engine at {bare(url)}"
     try:

@@ -302,6 +302,8 @@ class AsyncWorker:
         if tasks:
             self._leased += len(tasks)
             self._pulse.hold({leased.token: leased.lease_seconds for leased in tasks})
+            if self._is_stopping:  # they were on their way when it was told to stop
+                self._hand_back([*self._ahead])
             self._tell_all()
 
     async def _end_filling(self) -> None:
