@@ -19,12 +19,14 @@ from yarl import URL
 
 import dcengine
 
+from .oldclient import WARM_UP
 from .rounds import Served, serving
 from .showing import Table, arguments, circumstances, installed, show
 
 ROUNDS, QUICK_ROUNDS = 3, 1
 FEW, MANY, QUICK_MANY = 1_000, 1_000_000, 20_000  #: open jobs
-OLD_CYCLES, QUICK_CYCLES = 1_500, 200  #: of the old client
+OLD_CYCLES, QUICK_CYCLES = 800, 150  #: of each old client
+CLIENTS = 4  #: of them at the same time: enough to keep two cores busy
 CONNECTIONS, BATCH, BATCH_CONNECTIONS = 64, 100, 16
 SECONDS, QUICK_SECONDS = 6.0, 1.0
 CROWD, QUICK_CROWD = 2_000, 100  #: connected workers
@@ -45,6 +47,7 @@ def run(*, quick: bool) -> dict[str, Any]:
         **circumstances("aiohttp", "distcompute-client", "requests"),
         "client_vs_ceiling_1k": _ratio(rounds, "old_client_1k", "old_client_ceiling"),
         "client_vs_ceiling_1m": _ratio(rounds, "old_client_1m", "old_client_ceiling"),
+        "lone_client_vs_ceiling": _ratio(rounds, "lone_client_1k", "lone_client_ceiling"),
         "v1_requests_vs_echo": round(2 * _ratio(rounds, "cycles", "echo"), 3),
         "batch_jobs_vs_echo": _ratio(rounds, "batch_jobs", "echo"),
         **crowded,
@@ -70,10 +73,13 @@ def one_round(port: int, served: Served, number: int, *, quick: bool) -> dict[st
     fill(name, int(4 * taken["echo"] * (seconds + 1)))
     taken["batch_jobs"] = load("cycles", stage_of(served, name), BATCH_CONNECTIONS, seconds, BATCH)["per_second"]
     if installed("distcompute-client") is not None:
-        fill(f"old{number}", FEW + cycles)
-        taken["old_client_ceiling"] = old_client(f"http://127.0.0.1:{port}", cycles)
-        taken["old_client_1k"] = old_client(project_of(served, f"old{number}"), cycles)
-        taken["old_client_1m"] = old_client(project_of(served, "many"), cycles)
+        ceiling, few, many = f"http://127.0.0.1:{port}", project_of(served, f"old{number}"), project_of(served, "many")
+        fill(f"old{number}", FEW + (CLIENTS + 1) * (cycles + WARM_UP))
+        taken["old_client_ceiling"] = old_clients(ceiling, cycles, CLIENTS)
+        taken["old_client_1k"] = old_clients(few, cycles, CLIENTS)
+        taken["old_client_1m"] = old_clients(many, cycles, CLIENTS)
+        taken["lone_client_ceiling"] = old_clients(ceiling, cycles, 1)
+        taken["lone_client_1k"] = old_clients(few, cycles, 1)
     return taken
 
 
@@ -156,11 +162,12 @@ def _last_word(process: subprocess.Popen[str]) -> dict[str, float]:
     return seen
 
 
-def old_client(url: str, cycles: int) -> float:
-    """Return how many jobs a second the old client gets and completes at *url*."""
+def old_clients(url: str, cycles: int, count: int) -> float:
+    """Return how many jobs a second *count* old clients together get and complete at *url*."""
     command = [sys.executable, "-m", "benchmarks.oldclient", url, str(cycles)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
-    return float(json.loads(done.stdout.splitlines()[-1])["cycles_per_second"])
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    words = [client.communicate(timeout=300)[0] for client in started]
+    return sum(float(json.loads(word.splitlines()[-1])["cycles_per_second"]) for word in words)
 
 
 def crowd(served: Served, workers: int, seconds: float) -> dict[str, float]:
@@ -191,9 +198,11 @@ def tables(result: dict[str, Any]) -> list[Table]:
         ("echo in bare aiohttp, requests/s", figures["echo"], ""),
         ("lease + complete, cycles/s", figures["cycles"], f"{result['v1_requests_vs_echo']} of the echo's requests"),
         ("in batches of 100, jobs/s", figures["batch_jobs"], f"{result['batch_jobs_vs_echo']} of the echo's requests"),
-        ("LAION's client, its ceiling, cycles/s", figures.get("old_client_ceiling", "-"), ""),
+        (f"{CLIENTS} of LAION's clients, their ceiling, cycles/s", figures.get("old_client_ceiling", "-"), ""),
         ("1,000 open jobs", figures.get("old_client_1k", "-"), f"{result['client_vs_ceiling_1k']} of its ceiling"),
         ("1,000,000 open jobs", figures.get("old_client_1m", "-"), f"{result['client_vs_ceiling_1m']} of its ceiling"),
+        ("one of them, its ceiling, cycles/s", figures.get("lone_client_ceiling", "-"), ""),
+        ("1,000 open jobs", figures.get("lone_client_1k", "-"), f"{result['lone_client_vs_ceiling']} of its ceiling"),
         (
             f"{result['connected_workers']:,} connected workers, lease p50 / p99",
             f"{result['lease_p50_ms_2000_workers']} / {result['lease_p99_ms_2000_workers']} ms",

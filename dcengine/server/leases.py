@@ -135,10 +135,13 @@ async def _said(request: web.Request, decoder: msgspec.json.Decoder[list[T]], wh
 
 def _check_texts(*items: msgspec.Struct) -> None:
     """Refuse texts that are longer than anybody reads; to cut them would be to change what was said."""
-    for index, item in enumerate(items):
-        for name, limit in LENGTHS.items():
-            place = f"{name} of [{index}]" if len(items) > 1 else name
-            _check_length(place, getattr(item, name, ""), limit)
+    fields = items[0].__struct_fields__ if items else ()
+    for name, limit in LENGTHS.items():
+        if name in fields:
+            for index, item in enumerate(items):
+                if len(getattr(item, name)) > limit:
+                    place = f"{name} of [{index}]" if len(items) > 1 else name
+                    _check_length(place, getattr(item, name), limit)
 
 
 def _check_length(place: str, text: str, limit: int) -> None:
