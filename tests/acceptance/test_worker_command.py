@@ -492,8 +492,10 @@ def test_a_worker_that_is_killed_leaves_no_command_behind(site: Site) -> None:
 
 def _sleepers(pid: int, count: int) -> list[psutil.Process]:
     """Return the programs that sleep below process *pid*, once there are *count* of them."""
-    found = [each for each in family(pid) if each.name() == "sleep"]
-    return found if len(found) == count else []
+    with contextlib.suppress(psutil.NoSuchProcess):  # one that ends while it is looked at: it is looked for again
+        found = [each for each in family(pid) if each.name() == "sleep"]
+        return found if len(found) == count else []
+    return []
 
 
 def test_a_terminal_shows_what_runs_and_nothing_that_commands_write_steers_it(site: Site) -> None:
