@@ -482,7 +482,8 @@ def test_a_second_signal_ends_at_once_what_does_not_want_to_end(site: Site) -> N
 
 def test_a_worker_that_is_killed_leaves_no_command_behind(site: Site) -> None:
     site.add("x")
-    process = site.start("--", "/bin/sh", "-c", "sleep 98 & sleep 99")
+    # Who is killed in the moment in which a command begins has told nobody of it yet: so it begins with a pause.
+    process = site.start("--", "/bin/sh", "-c", "sleep 1; sleep 98 & sleep 99")
     started = eventually(lambda: _sleepers(process.pid, 2))
 
     process.kill()
