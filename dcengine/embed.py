@@ -80,6 +80,8 @@ class EmbeddedEngine(Caller):
         tags = worker_tags.split(";") if isinstance(worker_tags, str) else list(worker_tags)
         if workers is not None and workers < 0:
             raise InvalidOption("workers", str(workers), "0 or more")
+        if not 0 <= port <= 65535:
+            raise InvalidOption("port", str(port), "a number from 0 to 65535")
         if worker_lease <= 0:
             raise InvalidOption("worker_lease", str(worker_lease), "a number above 0")
         if output_limit < 0:

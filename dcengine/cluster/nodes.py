@@ -56,7 +56,7 @@ def calm() -> Iterator[None]:
 def new_certificate() -> Certificate:
     """Return a key pair for one cluster's life, signed by itself: whoever has it belongs to the cluster.
 
-    On an elliptic curve: RSA, which Dask's own would be, takes a tenth of a second to make.
+    On an elliptic curve: RSA, which Dask's own would be, takes up to a tenth of a second to make.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dcengine-cluster")])

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psutil
@@ -330,3 +331,12 @@ def test_a_forked_child_that_lives_on_does_not_keep_the_file(tmp_path: Path) -> 
         os.kill(child, signal.SIGKILL)
     finally:
         end(script)
+
+
+@pytest.mark.parametrize("option", ["port", "workers", "worker_lease", "output_limit"])
+def test_an_option_that_cannot_be_is_refused_before_anything_starts(tmp_path: Path, option: str) -> None:
+    given: dict[str, Any] = {option: -1}
+
+    with pytest.raises(dcengine.InvalidOption, match=option):
+        dcengine.Engine(tmp_path / "work.db", **given)
+    assert not list(tmp_path.iterdir())

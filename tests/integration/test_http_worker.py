@@ -505,6 +505,24 @@ async def test_a_request_that_was_cut_short_leaves_no_task_leased(engine: dcengi
     await asyncio.to_thread(eventually, lambda: counts(made) == {"queued": 1})
 
 
+async def test_a_worker_that_was_told_to_stop_hands_back_what_was_on_its_way(engine: dcengine.Engine) -> None:
+    made = await asyncio.to_thread(project, range(0))
+    stage = engine._engine._stages.of(made.name)[0].id
+    lanes = dcengine.AsyncWorker(engine.url, project=made.name, stage="a")
+    waiting = asyncio.ensure_future(lanes.next())
+    while ("stage", stage) not in engine._engine._bus._listeners:  # its request waits for tasks
+        await asyncio.sleep(0.01)
+    lanes.stop()
+    assert await waiting is None
+    await asyncio.to_thread(made.add, [1])
+
+    def was_handed_back() -> bool:
+        return dcengine.job(made.job(1).id).status().attempt == 1 and counts(made) == {"queued": 1}
+
+    await asyncio.to_thread(eventually, was_handed_back)
+    await lanes.close()
+
+
 def test_progress_is_seen_while_the_task_is_held(engine: dcengine.Engine) -> None:
     made = project([0])
 
