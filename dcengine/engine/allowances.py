@@ -10,6 +10,8 @@ so whoever begins takes little away by vanishing, and whoever brings results soo
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 HOLDER_LIMIT = 10_000  #: tasks in the hands of one who has shown a token
 VOLUNTEER_START = 4  #: in those of a volunteer, before anything it did was accepted
@@ -42,9 +44,29 @@ class Allowances:
         """Note that *holder* was handed *n* tasks; fewer than none for those that it holds no longer."""
         _add(self._held, holder, n)
 
-    def promise(self, holder: object, n: int) -> None:
-        """Note that up to *n* tasks are on their way to *holder*; fewer than none once they are there."""
-        _add(self._promised, holder, n)
+    @contextmanager
+    def promise(self, holder: object, n: int) -> Iterator[Promise]:
+        """Note that up to *n* tasks are on their way to *holder*, until they are there or nobody waits for them."""
+        promise = Promise(self._promised, holder, n)
+        try:
+            yield promise
+        finally:
+            promise.keep(promise.left)
+
+
+class Promise:
+    """Tasks on their way to one holder."""
+
+    def __init__(self, promised: Counter[object], holder: object, n: int) -> None:
+        self.left = n  #: of them that are not there yet
+        self._promised, self._holder = promised, holder
+        _add(promised, holder, n)
+
+    def keep(self, n: int = 1) -> None:
+        """Note that *n* of them are on their way no longer; none may be, when nobody waits for them any more."""
+        n = min(n, self.left)
+        self.left -= n
+        _add(self._promised, self._holder, -n)
 
 
 def _add(counts: Counter[object], holder: object, n: int) -> None:

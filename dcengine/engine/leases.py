@@ -30,7 +30,7 @@ from ..verbs import (
     TaskFailure,
     TaskFlag,
 )
-from .allowances import HOLDER_LIMIT, VOLUNTEER_START, Allowances, allowance
+from .allowances import HOLDER_LIMIT, VOLUNTEER_START, Allowances, Promise, allowance
 from .hands import Hands, Held, held_by
 from .outcomes import Outcome, after_error, after_vanishing, failed, released, succeeded
 from .projects import Projects
@@ -178,11 +178,8 @@ class Leases(Projects):
             return []  # what it may hold besides is on its way to it
         if room < request.n:
             request = msgspec.structs.replace(request, n=room)
-        self._allowances.promise(holder, request.n)
-        try:
-            return await self._lease_now(stage, request)
-        finally:
-            self._allowances.promise(holder, -request.n)
+        with self._allowances.promise(holder, request.n) as promise:
+            return await self._lease_now(stage, request, promise)
 
     async def _volunteers_allowance(self, request: LeaseRequest) -> int:
         """Return how many tasks a volunteer may hold; what it has done lately is looked up if that matters."""
@@ -191,25 +188,27 @@ class Leases(Projects):
         accepted = await self._store.reads.accepted_today(request.project, request.voter)
         return allowance(is_volunteer=True, accepted_today=accepted)
 
-    async def _lease_now(self, stage: Stage, request: LeaseRequest) -> list[LeasedTask]:
+    async def _lease_now(self, stage: Stage, request: LeaseRequest, promise: Promise) -> list[LeasedTask]:
         """Lease what there is, from all submitters by turns; flagged tasks last, or first in their turn."""
         self._seen[stage.id] = time.monotonic()
         flagged = self._feed.flagged_at(stage.id, request.voter)
         is_first = flagged is not None and self._feed.is_flagged_turn()
-        taken = await self._lease_what_is_flagged(stage, request, request.n) if is_first else []
+        taken = await self._lease_what_is_flagged(stage, request, promise, request.n) if is_first else []
         while (room := request.n - len(taken)) > 0 and (source := self._feed.choose_at(stage.id)) is not None:
             n = source.take(max(1, room // self._feed.submitters_at(stage.id)))
             leased = self._lease(source, n, self._holder(stage, request))
-            taken += await self._to_the_end(self._hand_over(stage, request, leased))
-        return taken + await self._lease_what_is_flagged(stage, request, request.n - len(taken))
+            taken += await self._to_the_end(self._hand_over(stage, request, promise, leased))
+        return taken + await self._lease_what_is_flagged(stage, request, promise, request.n - len(taken))
 
-    async def _lease_what_is_flagged(self, stage: Stage, request: LeaseRequest, n: int) -> list[LeasedTask]:
+    async def _lease_what_is_flagged(
+        self, stage: Stage, request: LeaseRequest, promise: Promise, n: int
+    ) -> list[LeasedTask]:
         """Lease up to *n* tasks that others have flagged."""
         taken: list[LeasedTask] = []
         voter = request.voter
         while (room := n - len(taken)) > 0 and (found := self._feed.flagged_at(stage.id, voter)) is not None:
             some = self._lease_flagged(found, voter, room, self._holder(stage, request))
-            taken += await self._to_the_end(self._hand_over(stage, request, some))
+            taken += await self._to_the_end(self._hand_over(stage, request, promise, some))
         return taken
 
     def _holder(self, stage: Stage, request: LeaseRequest) -> Holder:
@@ -217,7 +216,7 @@ class Leases(Projects):
         return Holder(request.worker, request.contributor, deadline)
 
     async def _hand_over(
-        self, stage: Stage, request: LeaseRequest, leased: Coroutine[Any, Any, list[Task]]
+        self, stage: Stage, request: LeaseRequest, promise: Promise, leased: Coroutine[Any, Any, list[Task]]
     ) -> list[LeasedTask]:
         """Note who holds what *leased* brings; return it for them."""
         handed = []
@@ -227,6 +226,7 @@ class Leases(Projects):
                 continue
             held = held_by(request, task, stage)
             self._leases[_token(task)] = held
+            promise.keep()
             logger.info("job %d: leased by %r", task.job, request.worker)
             try:
                 handed.append(await self._for_worker(held))

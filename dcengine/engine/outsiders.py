@@ -22,6 +22,7 @@ from ..jobs import LEASE_SECONDS, Project, Stage, Task
 from ..store import now
 from ..store.outsiders import AddWorker, RemoveWorkers, SaveWorkers, StoredWorker
 from ..verbs import Heartbeat, LeasedTask, LeaseRequest, OutsideWorker, Registered, Registration, TaskAnswer
+from .allowances import Promise
 from .dispatch import to_the_end
 from .hands import Held
 from .leases import DONE, Leases, token_of
@@ -186,9 +187,9 @@ class Outsiders(Leases):
     # ---- what is heard of them ---------------------------------------------------------------
 
     async def _hand_over(
-        self, stage: Stage, request: LeaseRequest, leased: Coroutine[Any, Any, list[Task]]
+        self, stage: Stage, request: LeaseRequest, promise: Promise, leased: Coroutine[Any, Any, list[Task]]
     ) -> list[LeasedTask]:
-        handed = await super()._hand_over(stage, request, leased)
+        handed = await super()._hand_over(stage, request, promise, leased)
         self._meet_outsider(request).holding.update({task.token: task.number for task in handed})
         return handed
 

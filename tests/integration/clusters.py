@@ -94,7 +94,10 @@ def descendants() -> set[psutil.Process]:
 
 
 def is_running(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # between the two questions
+        return False
 
 
 async def written(path: Path) -> str:
