@@ -116,6 +116,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 500.0
     volunteer_body_limit: Annotated[int, Meta(ge=1, description="Bytes that such a request may have.")] = 16 << 20
     open_metrics: Annotated[bool, Meta(description="Let anybody read `/metrics`, without a token.")] = False
+    kernels: Annotated[
+        bool, Meta(description="Answer Jupyter front ends too: `dcengine serve` is a Jupyter server with kernels then.")
+    ] = True
+    files: Annotated[
+        Text,
+        Meta(
+            description="The folder, or fsspec URL such as `s3://bucket/prefix`, whose files notebooks read and write."
+        ),
+    ] = "."
+    kernel_idle: Annotated[
+        Seconds | None,
+        Meta(
+            description="Seconds without work after which a kernel ends, never while its jobs are unfinished; 0: never."
+        ),
+    ] = 12 * 3600.0
+    kernel_tags: Annotated[
+        list[Text],
+        Meta(
+            description="Tag expressions, such as `gpu`: for each a kernel that itself runs on a worker that has them."
+        ),
+    ] = []
     log_format: Annotated[
         Literal["text", "json"], Meta(description="How `dcengine serve` logs, on stderr: in lines or in JSON objects.")
     ] = "text"

@@ -43,6 +43,8 @@ class EmbeddedEngine(Caller):
         processes: False runs everything inside this process: quick to start, cannot interrupt.
         port: of the HTTP side, by which other processes attach; 0 finds a free one.
         cluster_host: address the Dask scheduler listens on, for workers of other machines.
+        kernels: answer Jupyter front ends, which start kernels here: ``dcengine serve`` does, others only if asked.
+        files: the folder or fsspec URL whose files those front ends read and write.
         idle_exit: seconds without work or callers after which `finished` is set.
     """
 
@@ -72,6 +74,10 @@ class EmbeddedEngine(Caller):
         open_metrics: bool = False,
         volunteer_rate: float = 500.0,
         volunteer_body_limit: int = 16 << 20,
+        kernels: bool = False,
+        files: str = ".",
+        kernel_idle: float | None = 12 * 3600.0,
+        kernel_tags: list[str] | tuple[str, ...] = (),
         tls_cert: str | None = None,
         tls_key: str | None = None,
         insecure: bool = False,
@@ -96,7 +102,8 @@ class EmbeddedEngine(Caller):
             "allow_hosts": [*allow_hosts], "trusted_proxies": [*trusted_proxies], "prefix": prefix,
             "max_connections": max_connections, "open_metrics": open_metrics, "volunteer_rate": volunteer_rate,
             "volunteer_body_limit": volunteer_body_limit, "host": host, "port": port, "tls_cert": tls_cert,
-            "tls_key": tls_key, "insecure": insecure,
+            "tls_key": tls_key, "insecure": insecure, "kernels": kernels, "files": files, "kernel_idle": kernel_idle,
+            "kernel_tags": [*kernel_tags],
         }  # fmt: skip
         self._idle_exit = idle_exit
         self._blobs = blobs

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from .api import ThreadLink
 from .cluster import ClusterSettings, Launched
+from .endpoints import Endpoint, EndpointSettings, Surroundings, found
 from .engine import Engine
 from .jobs import Project
 from .loops import Across
@@ -39,6 +40,10 @@ class HttpSide:
         open_metrics: bool,
         volunteer_rate: float,
         volunteer_body_limit: int,
+        kernels: bool,
+        files: str,
+        kernel_idle: float | None,
+        kernel_tags: list[str],
         **listening: Any,
     ) -> None:
         self._limits = Limits(connections=with_room(max_connections))
@@ -47,10 +52,22 @@ class HttpSide:
             "open_metrics": open_metrics, "rates": Rates(volunteer_rate, volunteer_body_limit),
         }  # fmt: skip
         self._listening = listening
+        self._endpoints = EndpointSettings(files, kernel_idle, tuple(kernel_tags)) if kernels else None
+        self._added: list[Endpoint] = []
 
     def application(self, verbs: Any, who: Hosted | Later) -> web.Application:
         """Return a new application that asks *verbs* for those whom *who* knows."""
-        return application(verbs, access=who, measured=verbs, known_project=who.known_project, **self._options)
+        added: list[Endpoint] = []
+        if self._endpoints is not None:
+            added = list(found(Surroundings(verbs, lambda: who.url, self._endpoints)))
+            self._added += added
+        return application(
+            verbs, access=who, measured=verbs, known_project=who.known_project, endpoints=added, **self._options
+        )
+
+    def is_in_use(self) -> bool:
+        """Tell whether an endpoint of an application made here has something to do, though nobody asks."""
+        return any(endpoint.is_in_use() for endpoint in self._added)
 
     async def listen(self, app: web.Application) -> Any:
         """Serve *app*; raises what `server.listen` raises."""
@@ -102,7 +119,7 @@ class Hosted:
             await asyncio.sleep(IDLE_LOOK_SECONDS)
             if self.engine.broken is not None:
                 self._finished.set()
-            if self._idle_exit is not None and await self.engine.unfinished():
+            if self._idle_exit is not None and (self._http.is_in_use() or await self.engine.unfinished()):
                 self._last_used = time.monotonic()
             if self._idle_exit is not None and time.monotonic() - self._last_used > self._idle_exit:
                 self._finished.set()
@@ -140,6 +157,12 @@ class Later:
 
     def __init__(self, hosted: Callable[[], Hosted | None]) -> None:
         self._hosted = hosted
+
+    @property
+    def url(self) -> str:
+        """Where the engine is reached, without a token; empty before it is started."""
+        hosted = self._hosted()
+        return hosted.url if hosted is not None else ""
 
     def grant_of(self, token: str) -> Grant | None:
         hosted = self._hosted()

@@ -66,6 +66,13 @@ def serve(
     open_metrics: Annotated[bool, _option("open_metrics")] = False,
     volunteer_rate: Annotated[float | None, _option("volunteer_rate", "N")] = None,
     volunteer_body_limit: Annotated[int | None, _option("volunteer_body_limit", "BYTES")] = None,
+    kernels: Annotated[
+        bool | None,
+        typer.Option("--kernels/--no-kernels", help="Be a Jupyter server too, or not.", show_default=False),
+    ] = None,
+    files: Annotated[str | None, _option("files", "PLACE")] = None,
+    kernel_idle: Annotated[float | None, _option("kernel_idle", "SECONDS")] = None,
+    kernel_tags: Annotated[str | None, _option("kernel_tags", "'gpu;site=lab'")] = None,
     log_format: Annotated[str | None, _option("log_format", "text|json")] = None,
     log_level: Annotated[str | None, _option("log_level", "debug|info|warning|error")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line once it is ready.")] = False,
@@ -80,7 +87,7 @@ def serve(
             port=port,
             db=db,
             workers=workers,
-            worker_tags=[part.strip() for part in worker_tags.split(SEPARATOR)] if worker_tags else None,
+            worker_tags=_entries(worker_tags),
             scheduler=scheduler,
             cluster_host=cluster_host,
             processes=processes,
@@ -96,12 +103,21 @@ def serve(
             open_metrics=open_metrics or None,
             volunteer_rate=volunteer_rate,
             volunteer_body_limit=volunteer_body_limit,
+            kernels=kernels,
+            files=files,
+            kernel_idle=kernel_idle,
+            kernel_tags=_entries(kernel_tags),
             log_format=log_format,
             log_level=log_level or ("info" if debug else None),
         )
         logs.configure(settings.log_format, settings.log_level)
         make_room(settings.max_connections)
         _run(_engine(settings), as_json=as_json)
+
+
+def _entries(text: str | None) -> list[str] | None:
+    """Return the entries of a list as it stands on the command line."""
+    return [part.strip() for part in text.split(SEPARATOR)] if text else None
 
 
 def _engine(settings: Settings) -> EmbeddedEngine:
@@ -132,6 +148,10 @@ def _engine(settings: Settings) -> EmbeddedEngine:
         open_metrics=settings.open_metrics,
         volunteer_rate=settings.volunteer_rate,
         volunteer_body_limit=settings.volunteer_body_limit,
+        kernels=settings.kernels,
+        files=settings.files,
+        kernel_idle=settings.kernel_idle or None,
+        kernel_tags=settings.kernel_tags,
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,
         insecure=settings.insecure,

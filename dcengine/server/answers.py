@@ -54,6 +54,7 @@ SUBMISSION_LIMIT = web.AppKey[int]("dcengine.submission_limit")  #: bytes of a b
 MSGPACK, JSON, BYTES = "application/msgpack", "application/json", "application/octet-stream"
 BODY_LIMIT = web.RequestKey[int]("dcengine.body_limit")  #: bytes that a request may have, if it is less than others
 BODY = web.RequestKey[bytes]("dcengine.body")  #: what was read of a request already
+FOREIGN = web.AppKey[set[Handler]]("dcengine.foreign")  #: whose askers ask for a password when they read 401
 PIECE = 1 << 20  #: bytes of a large answer that are sent at once
 LONGEST_WAIT = 60.0  #: seconds a request may be kept waiting; proxies give up after about as long
 
@@ -151,7 +152,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         return await handler(request)
     except DcengineError as error:
-        return error_answer(error)
+        is_refused = isinstance(error, AccessDenied) and request.match_info.handler in request.app.get(FOREIGN, ())
+        return error_answer(error, status=403 if is_refused else None)
     except web.HTTPException as other:
         # aiohttp's own: no such path, or a path without such a method.
         answer = error_answer(

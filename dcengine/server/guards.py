@@ -91,9 +91,10 @@ def _is_address_it_came_to(host: str, request: web.Request) -> bool:
 
 
 def _check_origin(request: web.Request) -> None:
-    """Refuse writes that a page of another site sends."""
+    """Refuse writes and websockets that a page of another site sends."""
     origin = request.headers.get("Origin")
-    if origin is None or request.method in READING:
+    is_reading = request.method in READING and "upgrade" not in request.headers.get("Connection", "").lower()
+    if origin is None or is_reading:
         return
     authority = origin.partition("://")[2]
     if authority != authority_of(request) and host_of(authority) not in request.app[EXTRA_HOSTS]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
+from ..endpoints import Endpoint
 from ..verbs import Verbs
 from ..verbs.figures import Measured
 from . import (
@@ -27,6 +28,7 @@ from . import (
 )
 from .access import ACCESS, ROLES, Access, Role, check_role
 from .answers import SUBMISSION_LIMIT, VERBS, answer_errors
+from .endpoints import mount_endpoints
 from .limits import LIMITS, STREAMED, Limits
 from .metrics import MEASURED, metrics
 from .proxies import PROXIES, Proxies
@@ -126,6 +128,7 @@ def application(
     allowed_hosts: Iterable[str] = (),
     proxies: Proxies | None = None,
     limits: Limits | None = None,
+    endpoints: Sequence[Endpoint] = (),
     rates: Rates | None = None,
     submission_limit: int = 1 << 30,
     open_metrics: bool = False,
@@ -134,7 +137,7 @@ def application(
 
     It answers to this machine's own names; *allowed_hosts* adds others: the bound address, names
     of proxies. A submission may have *submission_limit* bytes. *measured* is the engine, where it is in this process.
-    *known_project* says what is known of a project that old clients ask for.
+    *known_project* says what is known of a project that old clients ask for. *endpoints* answer beside the API.
     """
     app = web.Application(
         middlewares=[
@@ -171,4 +174,5 @@ def application(
         for path in PROBES:
             app.router.add_route("HEAD", prefix + path, probes[path])
         protocols.mount(app, known_project, prefix)
+        mount_endpoints(app, endpoints, prefix)
     return app

@@ -101,6 +101,7 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
             *("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "127.0.0.1", "--prefix", "/farm"),
             *("--max-connections", "50", "--open-metrics", "--log-format", "json", "--log-level", "info"),
             *("--volunteer-rate", "5", "--volunteer-body-limit", "1000"),
+            *("--no-kernels", "--files", "books", "--kernel-idle", "0", "--kernel-tags", "gpu; site=lab"),
         ],
     )
 
@@ -128,6 +129,10 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
         "open_metrics": True,
         "volunteer_rate": 5.0,
         "volunteer_body_limit": 1000,
+        "kernels": False,
+        "files": "books",
+        "kernel_idle": None,
+        "kernel_tags": ["gpu", "site=lab"],
         "tls_cert": None,
         "tls_key": None,
         "insecure": True,
