@@ -26,7 +26,8 @@ from dcengine.store.opening import PRAGMAS, open_for_writing
 from dcengine.store.rows import execute_rows, for_one
 from dcengine.store.standings import ADD_TO_EARNING, ADD_TO_STANDING, HOUR
 from dcengine.store.submitting import AddJob
-from dcengine.store.writer import BATCH_LIMIT, Operation
+from dcengine.store.transactions import Operation
+from dcengine.store.writer import BATCH_LIMIT
 from dcengine.verbs import Function, Submission
 
 WORKER, CONTRIBUTOR, SUBMITTER = "w1", "somebody@here", "somebody"

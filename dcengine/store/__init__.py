@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from ..errors import StoreError
 from .banning import BanReads
 from .opening import open_for_writing
-from .writer import Operation, Writer, now
+from .transactions import Operation
+from .writer import Writer, now
 
 __all__ = ["Operation", "Store", "now"]
 

@@ -108,6 +108,7 @@ class Lease(msgspec.Struct):
     """
 
     rank: ClassVar[int] = 3
+    is_quick: ClassVar[bool] = True
     stage: int
     need: int
     submitter: int
@@ -150,6 +151,7 @@ class LeaseFlagged:
     """
 
     rank: ClassVar[int] = 3
+    is_quick: ClassVar[bool] = True
     stage: int
     need: int
     voter: str

@@ -69,6 +69,7 @@ class Move(msgspec.Struct):
     """
 
     rank: ClassVar[int] = 0
+    is_quick: ClassVar[bool] = True
     before: Task
     after: Task
     kind: Kind

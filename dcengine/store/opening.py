@@ -50,6 +50,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 
 LOG_PAGES, PAGE_SIZE, FRAME_HEADER, LOG_HEADER = 4096, 4096, 24, 32  #: SQLite, "WAL-mode File Format"
+LOCK_MILLISECONDS = 5000  #: to wait for another program that has locked the file
 LOG_BYTES = LOG_HEADER + LOG_PAGES * (FRAME_HEADER + PAGE_SIZE)
 ROOM_FOR_LOG = 1 << 30  #: bytes that must be free on the disk
 
@@ -59,7 +60,7 @@ PRAGMAS = f"""
     PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = {LOG_PAGES};
     PRAGMA journal_size_limit = 67108864;
-    PRAGMA busy_timeout = 5000;
+    PRAGMA busy_timeout = {LOCK_MILLISECONDS};
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
     PRAGMA cache_size = -65536;
@@ -110,6 +111,11 @@ def lengthen_log(db: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:  # commits are as they were without
         logger.info("the log of %s keeps its length: %s", db, error)
+
+
+def fold_log(connection: sqlite3.Connection) -> None:
+    """Bring what is in the log into the file, as far as no reader needs the log."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def open_for_reading(db: Path) -> sqlite3.Connection:

@@ -54,6 +54,7 @@ class AddJob:
     """Store one job with its first task, queued."""
 
     rank: ClassVar[int] = 1
+    is_quick: ClassVar[bool] = True
     project: int
     stage: int
     submission: Submission

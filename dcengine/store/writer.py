@@ -1,53 +1,41 @@
-"""The group commit: one thread, one connection, one transaction for all that is waiting.
+"""The group commit: one connection, one transaction for all that is waiting.
 
-While one commit runs, the next batch gathers, so no timer is needed: a lone caller pays for one
-commit, a thousand callers share one. An operation is acknowledged after its COMMIT returned; only what
-the engine asks for itself may be told before, so that work begins while the disk is written.
+A thread of its own commits. While one commit runs, the next batch gathers, so no timer is needed: a lone caller pays
+for one commit, a thousand callers share one. An operation is acknowledged after its COMMIT returned; only what the
+engine asks for itself may be told before, so that work begins while the disk is written.
+
+A few quick operations that come while nothing else waits are written on the loop's own thread, as long as the disk is
+quick too: two hand-overs between threads take as long as such a commit, and longer where the processors are busy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from ..errors import EngineBusy, EngineClosed, OwnershipLost, StoreBroken, StoreError
-from ..verbs.figures import OPERATIONS, Distribution
-from .names import Names
-from .opening import lengthen_log, translated
-
-logger = logging.getLogger(__name__)
+from ..errors import EngineBusy, EngineClosed
+from .opening import LOCK_MILLISECONDS, fold_log, lengthen_log, translated
+from .transactions import Operation, Transactions
 
 BATCH_LIMIT = 1000  #: operations in one transaction
 INBOX_LIMIT = 10_000  #: operations that may wait before new work is refused
 QUIET_SECONDS = 0.2  #: without an operation
+HERE_LIMIT = 3  #: operations that are written on the loop's thread together
+HERE_BYTES = 16 << 10  #: of the payload of one
+HERE_IN_A_ROW = 200  #: transactions there, before the log they have filled is folded into the file: by the thread
+HERE_SECONDS = 0.005  #: that one may take; else the thread writes again, for
+AWAY_TIMES = 20  #: times as long
 INBOX_BYTES = 64 << 20  #: bytes of payload that may wait before new work is refused
 
 T = TypeVar("T")
-
-
-class Operation(Protocol):
-    """One durable change. Operations of one kind that wait together are applied together.
-
-    One with an attribute ``on_lost`` that is not None is told before it is durable. Should it not become so, that is
-    called on the loop with what was told.
-    """
-
-    rank: ClassVar[int]  #: lower ranks are applied first: what a completion opens can be leased in the same batch
-
-    @classmethod
-    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[Any]) -> list[Any]:
-        """Apply all *operations* of this kind; return one result, or one exception, for each."""
-        ...
 
 
 @dataclass(slots=True)
@@ -60,21 +48,19 @@ class Maintenance:
 Waiting = tuple["Operation | Maintenance", "asyncio.Future[Any]", int]
 
 
-class Writer:
-    """Owns the writing connection and its thread."""
+class Writer(Transactions):
+    """Takes operations in, and has them written: by its thread, or at once."""
 
     def __init__(self, db: Path, open_connection: Callable[[], sqlite3.Connection]) -> None:
-        self._db = db
-        self._open = open_connection
+        super().__init__(db, open_connection)
         self._inbox: SimpleQueue[Waiting | None] = SimpleQueue()
         self._waiting = 0
         self._waiting_bytes = 0
-        self._broken: StoreError | None = None
-        self.trouble: Exception | None = None  #: why the last transaction failed; None if it did not
-        self.commits = Distribution()  #: seconds of a transaction, its commit included
-        self.operations = Distribution(OPERATIONS)  #: in one transaction
         self._closed = False
         self._next: Waiting | None = None  #: taken from the inbox, but to be done alone
+        self._soon: list[Waiting] = []  #: to be written on the loop's thread, before the loop looks for anything else
+        self._written_here = 0  #: transactions, since the log was folded into the file
+        self._not_here_before = 0.0
         self._is_log_long = False
         self._is_maintaining = False
         self._interrupting = threading.Lock()  #: held while that changes, so that nothing else is interrupted
@@ -100,6 +86,8 @@ class Writer:
             raise EngineBusy(self._waiting)
         self._waiting += 1
         self._waiting_bytes += size
+        if self._may_be_written_here(operation, size):
+            return self._hand_over_here(operation, size)
         return self._hand_in(operation, size)
 
     def maintain(self, do: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -113,6 +101,7 @@ class Writer:
         return self._hand_in(Maintenance(do), 0)
 
     def _hand_in(self, operation: Operation | Maintenance, size: int) -> asyncio.Future[Any]:
+        self._send_away()
         future: asyncio.Future[Any] = self._loop.create_future()
         self._inbox.put((operation, future, size))
         return future
@@ -122,15 +111,11 @@ class Writer:
         """How many operations wait or are being written, and the bytes of their payload."""
         return self._waiting, self._waiting_bytes
 
-    @property
-    def broken(self) -> StoreError | None:
-        """Why nothing can be written any more."""
-        return self._broken
-
     async def close(self) -> None:
         """Write what waits, fold the log into the file, and end the thread. Maintenance is broken off."""
         if not self._closed:
             self._closed = True
+            self._send_away()
             self._inbox.put(None)
         while self._thread.is_alive():
             with self._interrupting:
@@ -142,15 +127,14 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            self._connection = self._open()
-            self._names = Names()
-            self._epoch = self._take_epoch()
+            self._begin_life()
         except BaseException as error:
             failure = translated(error, self._db) if isinstance(error, sqlite3.Error) else error
             self._loop.call_soon_threadsafe(self._ready.set_exception, failure)
             return
         self._loop.call_soon_threadsafe(self._ready.set_result, None)
         while batch := self._gather():
+            self._wait_for_locks(LOCK_MILLISECONDS)
             outcomes = self._outcomes(batch)
             try:
                 self._loop.call_soon_threadsafe(self._settle, batch, outcomes)
@@ -197,7 +181,7 @@ class Writer:
         operations = [operation for operation, _, _ in batch]
         if isinstance(operations[0], Maintenance):
             return [self._maintain(operations[0])]
-        return self._commit(cast(list[Operation], operations), [future for _, future, _ in batch])
+        return self._commit(cast("list[Operation]", operations), lambda outcomes: self._tell_early(batch, outcomes))
 
     def _maintain(self, maintenance: Maintenance) -> Any:
         try:
@@ -217,133 +201,62 @@ class Writer:
         with self._interrupting:
             self._is_maintaining = is_maintaining
 
-    def _commit(self, operations: list[Operation], futures: list[asyncio.Future[Any]]) -> list[Any]:
-        """Apply *operations* in one transaction; return a result or an exception for each."""
-        if self._broken is not None:
-            return [self._broken] * len(operations)
-        began = time.perf_counter()
-        try:
-            outcomes = self._applied(operations)
-            self._tell_early(operations, futures, outcomes)
-            self._connection.execute("COMMIT")
-        except Exception as error:
-            self.trouble = self._failed(error)
-            return [self.trouble] * len(operations)
-        self.trouble = None
-        self.commits.note(time.perf_counter() - began)
-        self.operations.note(len(operations))
-        return outcomes
-
-    def _applied(self, operations: list[Operation]) -> list[Any]:
-        """Begin a transaction and apply *operations* in it; return a result or an exception for each.
-
-        At first nothing is done to tell them apart, since hardly ever one fails.
-        """
-        self._begin()
-        try:
-            return self._by_kind(operations, self._apply_all)
-        except Exception:
-            if not self._connection.in_transaction:  # SQLite gave it up by itself (disk full, say)
-                raise
-        self._connection.execute("ROLLBACK")
-        self._names.forget()
-        self._begin()
-        return self._by_kind(operations, self._apply_apart)
-
-    def _begin(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._assert_epoch()
-
-    def _by_kind(self, operations: list[Operation], apply: Callable[[list[Operation]], list[Any]]) -> list[Any]:
-        """Return the outcomes of *operations*, those of one kind handed to *apply* together."""
-        order = sorted(range(len(operations)), key=lambda n: operations[n].rank)  # stable: alike ones stay in order
-        outcomes: list[Any] = [None] * len(operations)
-        for _, run in groupby(order, key=lambda n: type(operations[n])):
-            places = list(run)
-            for place, outcome in zip(places, apply([operations[n] for n in places]), strict=True):
-                outcomes[place] = outcome
-        return outcomes
-
-    def _apply_all(self, operations: list[Operation]) -> list[Any]:
-        return type(operations[0]).apply(self._connection, self._names, operations)
-
-    def _tell_early(self, operations: list[Operation], futures: list[asyncio.Future[Any]], outcomes: list[Any]) -> None:
+    def _tell_early(self, batch: Sequence[Waiting], outcomes: list[Any]) -> None:
         """Tell what may be told before it is durable."""
         told = [
             (future, outcome)
-            for operation, future, outcome in zip(operations, futures, outcomes, strict=True)
+            for (operation, future, _), outcome in zip(batch, outcomes, strict=True)
             if getattr(operation, "on_lost", None) is not None and not isinstance(outcome, BaseException)
         ]
         if told:
             with suppress(RuntimeError):  # the loop is gone: nobody waits any more
                 self._loop.call_soon_threadsafe(self._tell, told)
 
-    def _apply_apart(self, operations: list[Operation]) -> list[Any]:
-        """Apply operations of one kind together; if that fails, each alone, so that one cannot fail its neighbours."""
-        self._connection.execute("SAVEPOINT together")
-        try:
-            outcomes = self._apply_all(operations)
-        except Exception as error:
-            if not self._connection.in_transaction:  # SQLite gave up the whole transaction (disk full, say)
-                raise
-            self._undo("together")
-            alone = len(operations) == 1
-            return [self._outcome_of(error)] if alone else [self._apply_apart([one])[0] for one in operations]
-        self._connection.execute("RELEASE together")
-        return outcomes
+    # ---- on the loop's own thread ------------------------------------------------------------
 
-    def _outcome_of(self, error: Exception) -> Exception:
-        if isinstance(error, sqlite3.Error):
-            failure = translated(error, self._db)
-            failure.__cause__ = error
-            return failure
-        return error
+    def _may_be_written_here(self, operation: Operation, size: int) -> bool:
+        return (
+            self._waiting == len(self._soon) + 1  # else the thread has the connection
+            and len(self._soon) < HERE_LIMIT
+            and size <= HERE_BYTES
+            and getattr(operation, "is_quick", False)
+            and getattr(operation, "on_lost", None) is None
+            and self._is_log_long
+            and time.monotonic() >= self._not_here_before
+        )
 
-    def _undo(self, savepoint: str) -> None:
-        self._connection.execute(f"ROLLBACK TO {savepoint}")
-        self._connection.execute(f"RELEASE {savepoint}")
-        self._names.forget()  # some of the remembered rows may be gone with it
+    def _hand_over_here(self, operation: Operation, size: int) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if not self._soon:
+            self._loop.call_soon(self._write_here)
+        self._soon.append((operation, future, size))
+        return future
 
-    def _failed(self, error: Exception) -> Exception:
-        """Return what every operation of a failed transaction is answered with."""
-        self._names.forget()
-        if self._connection.in_transaction:
-            try:
-                self._connection.execute("ROLLBACK")
-            except sqlite3.Error as stuck:
-                self._broken = StoreBroken(str(self._db), str(stuck))
-        if isinstance(error, OwnershipLost):
-            self._broken = error
-            return error
-        if not isinstance(error, sqlite3.Error):
-            logger.exception("a store operation failed", exc_info=error)
-            return error
-        failure = translated(error, self._db)
-        if "disk I/O error" in str(error):
-            # After a failed write or fsync nobody knows what is on the disk: never acknowledge again.
-            failure = self._broken = StoreBroken(str(self._db), str(error))
-        logger.error("%s", failure)
-        return failure
+    def _send_away(self) -> None:
+        """Let the thread write what was to be written here: after it comes what only the thread may do."""
+        soon, self._soon = self._soon, []
+        for waiting in soon:
+            self._inbox.put(waiting)
 
-    def _take_epoch(self) -> int:
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'")
-        (epoch,) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        self._connection.execute("COMMIT")
-        return int(epoch)
-
-    def _assert_epoch(self) -> None:
-        """Raise `OwnershipLost` if another engine has taken the file since."""
-        (epoch,) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        if epoch != self._epoch:
-            raise OwnershipLost(str(self._db))
-
-    def _close_connection(self) -> None:
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
-            logger.warning("last checkpoint of %s: %s", self._db, error)
-        self._connection.close()
+    def _write_here(self) -> None:
+        batch, self._soon = self._soon, []
+        if not batch:
+            return  # it was sent away
+        began = time.monotonic()
+        if not self._begins_at_once():
+            self._not_here_before = began + AWAY_TIMES * HERE_SECONDS
+            self._soon = batch
+            self._send_away()
+            return
+        outcomes = self._outcomes(batch)
+        took = time.monotonic() - began
+        if took > HERE_SECONDS:
+            self._not_here_before = began + AWAY_TIMES * took
+        self._settle(batch, outcomes)
+        self._written_here += 1
+        if self._written_here >= HERE_IN_A_ROW and not self._closed:
+            self._written_here = 0
+            self.maintain(fold_log)
 
     # ---- back on the loop ------------------------------------------------------------------
 
