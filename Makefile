@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Debian packages that demo or tests need beyond python3, python3-venv, make and git: none so far.
+# Debian packages that everything needs beyond python3, python3-venv, make and git: none so far; and those of tests alone.
 DEBIAN_PACKAGES :=
+DEBIAN_TEST_PACKAGES := chromium
 
 .DEFAULT_GOAL := help
 # Of a long run of the state machine; the seed it prints repeats it.
@@ -19,7 +20,7 @@ ROUNDS ?= 5
 # And how many requests those that lose requests and answers make.
 OPERATIONS ?= 100000
 
-.PHONY: help demo test faults machine fuzz bench lint format check audit lock docs build clean system
+.PHONY: help demo lessons test faults machine fuzz bench lint format check audit lock docs build clean system browser
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +28,10 @@ help:  ## Say what there is
 demo: $(INSTALLED)  ## Run the main job on real photographs
 	@$(BIN)/python notebooks/demo.py
 
-test: $(INSTALLED)  ## Run all tests
+lessons: $(INSTALLED)  ## Run the notebooks after the quickstart
+	@$(BIN)/python notebooks/lessons.py $(ARGS)
+
+test: $(INSTALLED) browser  ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 faults: $(INSTALLED)  ## Run the tests that kill things, again and again
@@ -91,10 +95,16 @@ $(INSTALLED): pyproject.toml constraints.txt | system
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,bench]' --group dev
 	@touch $@
 
-# Debian packages: installed where that is allowed, named where it is not.
+# Debian packages: installed where that is allowed, named where it is not. Tests without theirs are skipped.
 system:
-	@missing=""; \
-	for package in $(DEBIAN_PACKAGES); do \
+	$(call install,$(DEBIAN_PACKAGES))
+
+browser:
+	-$(call install,$(DEBIAN_TEST_PACKAGES))
+
+define install
+@missing=""; \
+	for package in $(1); do \
 		dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \
@@ -103,3 +113,4 @@ system:
 	else \
 		echo "These Debian packages are missing, and installing them takes root: apt-get install$$missing"; \
 	fi
+endef

@@ -1,6 +1,7 @@
-"""The notebook: an empty remote cell beside ipyparallel's, and our kernel beside ipykernel's own.
+"""The notebook: an empty remote cell beside ipyparallel's, our kernel beside ipykernel's own, and our endpoint for
+front ends beside jupyter_server and beside the kernel's bare sockets.
 
-Both kernels are started in the same way, by turns; so are the blocks of questions and cells.
+All of them are started in the same way, by turns; so are the blocks of questions and cells.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -22,6 +24,9 @@ import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
+from . import crowds
+from .frontends import Frontend, Server, frontend, server_of, stock
+from .rounds import Served, serving
 from .showing import Table, arguments, circumstances, show
 
 KERNELS = {"dcengine": "dcengine_kernel", "stock": "ipykernel_launcher"}  #: the modules that kernelspecs start
@@ -52,6 +57,7 @@ BLOCK = 10  #: questions to one kernel before it is the other's turn
 
 
 Rounds = list[dict[str, list[float]]]  #: what each kernel took, in each round
+Asked = Callable[[], float]  #: asks a kernel, and returns how long that took
 
 
 class Sizes(NamedTuple):
@@ -60,9 +66,13 @@ class Sizes(NamedTuple):
     starts: int  #: of each kernel
     questions: int  #: to each kernel
     cells: int  #: in each way
+    lines: int  #: printed in one go
+    prints: int  #: of so many lines through each server
+    crowd: crowds.Sizes
 
 
-FULL, QUICK = Sizes(15, 200, 200), Sizes(3, 40, 40)
+FULL = Sizes(15, 200, 200, 100_000, 5, crowds.Sizes(kernels=20, lines=100, flood=1_000_000, seconds=8.0))
+QUICK = Sizes(3, 40, 40, 20_000, 1, crowds.Sizes(kernels=2, lines=20, flood=200_000, seconds=1.0))
 
 
 # ---- kernels -------------------------------------------------------------------------------
@@ -180,6 +190,53 @@ def prepared(name: str) -> Iterator[BlockingKernelClient]:
             cell_seconds(client, end)
 
 
+# ---- behind HTTP ---------------------------------------------------------------------------
+
+
+def behind_http(sizes: Sizes) -> tuple[Rounds, Rounds, dict[str, float]]:
+    """Return the milliseconds of ``1+1``, the seconds of many lines, and what is felt of many front ends and floods."""
+    with serving(workers=0) as served:
+        with ExitStack() as running:
+            ours, theirs = server_of(served), running.enter_context(stock())
+            frontends = {"dcengine": _ready(running, ours), "stock": _ready(running, theirs)}
+            client = running.enter_context(kernel("dcengine_kernel"))
+            client.wait_for_ready(timeout=PATIENCE)
+            asked: dict[str, Asked] = {name: partial(_asked, each) for name, each in frontends.items()}
+            questions = _by_turns({**asked, "zmq": partial(question_seconds, client)}, sizes.questions // BLOCK, BLOCK)
+            printed: dict[str, Asked] = {name: partial(_printed, each, sizes.lines) for name, each in frontends.items()}
+            lines = _by_turns(printed, sizes.prints, 1)
+        return questions, lines, _crowded(served, sizes.crowd)
+
+
+def _ready(running: ExitStack, server: Server) -> Frontend:
+    return running.enter_context(frontend(server))
+
+
+def _asked(frontend: Frontend) -> float:
+    seconds, result = frontend.cell("1+1")
+    assert result == "2", "a wrong result"
+    return seconds
+
+
+def _printed(frontend: Frontend, lines: int) -> float:
+    seconds, text = frontend.cell(crowds.FLOODING.format(lines=lines))
+    assert text == "".join(f"{number}\n" for number in range(lines)), "lines are missing"
+    return seconds
+
+
+def _crowded(served: Served, sizes: crowds.Sizes) -> dict[str, float]:
+    messages = crowds.crowd(server_of(served), sizes.kernels, sizes.lines)
+    return {"crowd_messages_per_s": round(messages), **crowds.flood(served, sizes)}
+
+
+def _by_turns(asked: dict[str, Asked], rounds: int, block: int) -> Rounds:
+    """Return the seconds of each way to ask, in blocks, round by round; the first times do not count."""
+    for ask in asked.values():
+        for _ in range(2 * block):
+            ask()
+    return [{name: [asked[name]() for _ in range(block)] for name in _order(number, asked)} for number in range(rounds)]
+
+
 def _order(number: int, ways: Iterable[str] = KERNELS) -> list[str]:
     """Return whose turn it is in round *number*; who comes first changes, should that matter."""
     return list(ways)[:: -1 if number % 2 else 1]
@@ -192,19 +249,26 @@ def run(*, quick: bool) -> dict[str, Any]:
     """Measure both kernels by turns; return the result."""
     sizes = QUICK if quick else FULL
     starts, questions, cells = kernel_starts(sizes), kernel_questions(sizes), remote_cells(sizes)
+    asked, printed, crowded = behind_http(sizes)
     remote = _medians(cells)
     return {
-        **circumstances("ipykernel", "ipython", "jupyter_client", "ipyparallel"),
+        **circumstances("ipykernel", "ipython", "jupyter_client", "jupyter_server", "ipyparallel"),
         "distribute_empty_ms": remote["dcengine"],
         "px_empty_ms": remote.get("ipyparallel"),
-        "kernel_start_vs_stock": _over_stock(starts),
-        "rtt_vs_stock_kernel": _over_stock(questions),
+        "kernel_start_vs_stock": _ratio(starts),
+        "rtt_vs_stock_kernel": _ratio(questions),
+        "ws_rtt_vs_stock": _ratio(asked),
+        "ws_rtt_vs_zmq": _ratio(asked, "zmq"),
+        "lines_vs_stock": _ratio(printed, "dcengine", "stock"),
+        **crowded,
         "raw": {
             "kernel_start_ms": _medians(starts),
             "rtt_ms": _medians(questions),
             "empty_cell_ms": remote,
+            "ws_rtt_ms": {name: round(1000 * seconds, 2) for name, seconds in _middles(asked).items()},
+            "lines_per_s": {name: round(sizes.lines / seconds) for name, seconds in _middles(printed).items()},
             "all_starts_ms": [{name: round(values[0], 1) for name, values in each.items()} for each in starts],
-            "sizes": sizes._asdict(),
+            "sizes": {**sizes._asdict(), "crowd": sizes.crowd._asdict()},
         },
         "quick": quick,
         "notes": [
@@ -213,17 +277,25 @@ def run(*, quick: bool) -> dict[str, Any]:
             "ours / stock, round by round, the median of all; below 1 is better",
             f"median of {sizes.cells} empty cells each, by turns; ours with the engine in the background, as it is"
             " found or started by itself (embedded: in the kernel), ipyparallel's with one engine of its own",
+            f"behind HTTP: the dcengine kernel everywhere, one client for both servers; {sizes.lines:,} lines"
+            f" {sizes.prints} times, by turns, jupyter_server without its limit on what is printed fast",
+            f"{sizes.crowd.kernels} kernels with two websockets each, all of whose messages came in order; leases over"
+            " /v1 while one front end reads the flood and another one stands still",
         ],
     }
 
 
+def _middles(rounds: Rounds) -> dict[str, float]:
+    return {name: median(value for each in rounds for value in each[name]) for name in rounds[0]}
+
+
 def _medians(rounds: Rounds) -> dict[str, float]:
-    return {name: round(median(value for each in rounds for value in each[name]), 2) for name in rounds[0]}
+    return {name: round(value, 2) for name, value in _middles(rounds).items()}
 
 
-def _over_stock(rounds: Rounds) -> float:
-    """Return the median over the rounds of our median over that of the stock kernel."""
-    return round(median(median(each["dcengine"]) / median(each["stock"]) for each in rounds), 3)
+def _ratio(rounds: Rounds, below: str = "stock", above: str = "dcengine") -> float:
+    """Return the median over the rounds of what ours took, over what the stock one did."""
+    return round(median(median(each[above]) / median(each[below]) for each in rounds), 3)
 
 
 def main() -> None:
@@ -242,7 +314,25 @@ def main() -> None:
         ["the same, engine in the kernel", f"{remote['embedded']:.1f}", "", ""],
         ["%%px of an empty cell (ipyparallel)", "", f"{remote.get('ipyparallel', math.nan):.1f}", ""],
     ]
-    show([Table("the notebook", ["", *KERNELS, "dcengine / stock"], rows)], result, as_json=options.json)
+    tables = [Table("the notebook", ["", *KERNELS, "dcengine / stock"], rows), behind(result)]
+    show(tables, result, as_json=options.json)
+
+
+def behind(result: dict[str, Any]) -> Table:
+    """Return what was measured behind HTTP."""
+    rtt, lines = result["raw"]["ws_rtt_ms"], result["raw"]["lines_per_s"]
+    sizes = result["raw"]["sizes"]["crowd"]
+    rows = [
+        ["1+1, p50 ms", *(f"{rtt[name]:.1f}" for name in ("dcengine", "stock", "zmq"))],
+        ["the time of dcengine over it", "", f"{result['ws_rtt_vs_stock']:.2f}", f"{result['ws_rtt_vs_zmq']:.2f}"],
+        ["printed lines a second", *(f"{lines[name]:,}" for name in ("dcengine", "stock")), ""],
+        ["dcengine over it", "", f"{result['lines_vs_stock']:.2f}", ""],
+        [f"messages a second, {sizes['kernels']} kernels", f"{result['crowd_messages_per_s']:,}", "", ""],
+        [f"lease p99 ms while {sizes['flood']:,} lines", f"{result['lease_p99_ms_during_flood']:.1f}", "", ""],
+        ["the same without the lines", f"{result['lease_p99_ms_quiet']:.1f}", "", ""],
+        ["memory that the lines take, MiB", f"{result['flood_rss_growth_mib']:.1f}", "", ""],
+    ]
+    return Table("behind HTTP", ["", "dcengine", "jupyter_server", "bare sockets"], rows)
 
 
 if __name__ == "__main__":

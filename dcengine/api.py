@@ -20,19 +20,12 @@ from .calls import batch_of, submission_of
 from .cautions import Told, warn_of
 from .errors import EngineClosed, InvalidOption
 from .handles import JobHandle, Link
-from .lists import Explained, Leaderboard, WorkerList
+from .lists import Explained, JobList, Leaderboard, SessionList, WorkerList
 from .loops import LoopThread
 from .options import CallOptions, Duration, SubmitOptions, taken_out, takes
 from .owner import find_or_start
 from .values import Reference, pieces_to_put
-from .verbs import (
-    BatchSubmission,
-    EngineStatus,
-    Span,
-    Submission,
-    Verbs,
-    WorkerStatus,
-)
+from .verbs import BatchSubmission, EngineStatus, Span, Submission, Verbs, WorkerStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -142,6 +135,11 @@ class Front:
 
             self._named = ThreadLink(Client(*address), self._loop())
         return self._named
+
+    def at_hand(self) -> ThreadLink | None:
+        """Return the way to an engine that was asked before; starts none."""
+        ways = [*self._embedded, self._named, *self._by_file.values()]
+        return next((way for way in ways if way is not None), None)
 
     def describe(self) -> str:
         """Say which engine `current` would return the way to, without starting or asking one."""
@@ -273,6 +271,7 @@ class Caller:
             on_no_match: when no worker has the tags, ``"wait"`` for one (and warn) or ``"fail"`` the job.
             not_before: when it may begin: a datetime, Unix seconds, a timedelta from now.
             keep: how long after its end its values are kept; None: for ever.
+            session: run in the one living process of this name, in which what calls keep in modules stays.
 
         All options stand in `options.SubmitOptions`; other keywords are the function's own.
         Raises `NotPicklable`, `InvalidTags`, `InvalidOption`, `PayloadTooLarge`; nothing is stored then.
@@ -334,6 +333,16 @@ class Caller:
         link = self._way()
         return BatchHandle(link, link.call("batch", id))
 
+    def list_jobs(self, *, state: str | None = None, project: str | None = None, limit: int = 20) -> JobList:
+        """Return the newest jobs, all or those in *state*: open, succeeded, failed, cancelled.
+
+        Batches come beside them, unless only jobs of *project* are asked for. Raises `InvalidOption`, `NotFound`.
+        """
+        link = self._way()
+        jobs = link.call("jobs", state=state, project=project, limit=limit)
+        batches = link.call("batches", limit=limit) if project is None else []
+        return JobList(jobs, [batch for batch in batches if state in (None, batch.state)])
+
     def workers(self) -> WorkerList:
         """Return the workers with their tags and what they run."""
         link = self._way()
@@ -353,6 +362,17 @@ class Caller:
         """
         status: WorkerStatus = self._way().call("tag_worker", name, tags)
         return status
+
+    def sessions(self) -> SessionList:
+        """Return the sessions that live, with their workers, and those that are lost."""
+        return SessionList(self._way().call("sessions"))
+
+    def end_session(self, name: str) -> bool:
+        """End a session, with its process and all that was kept there; return False if there is none.
+
+        What runs in it is cancelled, what waits for it fails. The next call with this name begins it anew.
+        """
+        return bool(self._way().call("end_session", name))
 
     def leaderboard(self, project: str = "functions", *, span: Span = "all") -> Leaderboard:
         """Return the contributors of *project* by their credit of all time, or the last month, week or day."""
@@ -378,7 +398,10 @@ put = caller.put
 reference = caller.reference
 job = caller.job
 batch = caller.batch
+list_jobs = caller.list_jobs
 workers = caller.workers
+sessions = caller.sessions
+end_session = caller.end_session
 explain = caller.explain
 tag_worker = caller.tag_worker
 leaderboard = caller.leaderboard

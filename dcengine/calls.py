@@ -19,6 +19,7 @@ from .references import REFERRING, refuse_results
 from .tags import with_versions
 from .verbs import BatchSubmission, Function, Options, Submission
 
+KERNEL = "DCENGINE_KERNEL_ID"  #: in the environment of kernels that an engine started
 BLOCK_ITEMS, BLOCK_BYTES = 4096, 1 << 20  #: of inputs packed together
 
 
@@ -31,7 +32,7 @@ def submission_of(
     key = READERS["key"]("key", given.get("key"))
     return Submission(
         function=packed, input=pack_call(args, kwargs), options=options, key=key, packages=packages,
-        submitter=submitter(),
+        submitter=submitter(), origin=origin(),
     )  # fmt: skip
 
 
@@ -51,8 +52,9 @@ def batch_of(
         blocks.append(block)
         count += items
     return BatchSubmission(
-        function=packed, blocks=blocks, count=count, options=options, packages=packages, submitter=submitter()
-    )
+        function=packed, blocks=blocks, count=count, options=options, packages=packages, submitter=submitter(),
+        origin=origin(),
+    )  # fmt: skip
 
 
 def _packed_item(args: tuple[Any, ...]) -> bytes:
@@ -102,6 +104,11 @@ def blocks_of(packed: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
         size += len(value)
     if values:
         yield pack(values), len(values)
+
+
+def origin() -> str:
+    """Return the id of the kernel of an engine in which this runs, empty elsewhere."""
+    return os.environ.get(KERNEL, "")
 
 
 @cache

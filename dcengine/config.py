@@ -77,6 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds,
         Meta(description="Seconds that a cancelled or late function has to stop before its process is killed."),
     ] = 1.0
+    session_idle: Annotated[
+        float, Meta(gt=0, description="Seconds without use after which a session ends, with what its process keeps.")
+    ] = 3600.0
     worker_values: Annotated[
         Count,
         Meta(

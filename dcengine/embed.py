@@ -22,6 +22,7 @@ from .cluster.settings import ClusterSettings
 from .errors import DcengineError, EngineClosed, InvalidOption
 from .loops import LoopThread
 from .owner import Lock
+from .tags import parse
 from .verbs import EngineStatus
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class EmbeddedEngine(Caller):
         worker_lease: float = 30.0,
         grace: float = 1.0,
         output_limit: int = 16 << 20,
+        session_idle: float = 3600.0,
         worker_values: int = 8 << 30,
         blobs: str | None = None,
         idle_exit: float | None = None,
@@ -90,20 +92,26 @@ class EmbeddedEngine(Caller):
             raise InvalidOption("port", str(port), "a number from 0 to 65535")
         if worker_lease <= 0:
             raise InvalidOption("worker_lease", str(worker_lease), "a number above 0")
+        if session_idle <= 0:
+            raise InvalidOption("session_idle", str(session_idle), "a number above 0")
         if output_limit < 0:
             raise InvalidOption("output_limit", str(output_limit), "0 or more")
+        for expression in kernel_tags:
+            parse(expression)
+        if kernels and "://" not in files and not Path(files).expanduser().is_dir():
+            raise InvalidOption("files", repr(files), "a folder that there is, or an fsspec URL such as s3://bucket/it")
         self._settings = ClusterSettings(
             workers=0 if scheduler else min(4, cpu_count()) if workers is None else workers,
             worker_tags=tags, scheduler=scheduler, processes=processes, host=cluster_host, share=cluster_share,
             pilot_idle=pilot_idle, lease=worker_lease, grace=grace, output_limit=output_limit,
-            values_limit=worker_values,
+            values_limit=worker_values, session_idle=session_idle,
         )  # fmt: skip
         self._http: dict[str, Any] = {
             "allow_hosts": [*allow_hosts], "trusted_proxies": [*trusted_proxies], "prefix": prefix,
             "max_connections": max_connections, "open_metrics": open_metrics, "volunteer_rate": volunteer_rate,
             "volunteer_body_limit": volunteer_body_limit, "host": host, "port": port, "tls_cert": tls_cert,
             "tls_key": tls_key, "insecure": insecure, "kernels": kernels, "files": files, "kernel_idle": kernel_idle,
-            "kernel_tags": [*kernel_tags],
+            "kernel_tags": [*kernel_tags], "blobs": blobs,
         }  # fmt: skip
         self._idle_exit = idle_exit
         self._blobs = blobs
@@ -198,6 +206,11 @@ class EmbeddedEngine(Caller):
         """The address of its HTTP side, with the token."""
         assert self._hosted is not None
         return f"{self._hosted.url}/?token={self.token}"
+
+    @property
+    def answers_front_ends(self) -> bool:
+        """Whether it is a Jupyter server too."""
+        return bool(self._http["kernels"])
 
     @property
     def scheduler_address(self) -> str | None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aiohttp.typedefs import Handler
 
@@ -27,14 +27,23 @@ class EndpointSettings:
 
     files: str = "."  #: the folder, or fsspec URL, whose files notebooks may read and write
     kernel_idle: float | None = None  #: seconds after which a kernel that does nothing ends; None: never
+    blobs: str | None = None  #: where the engine keeps large values, if not beside its database
     kernel_tags: tuple[str, ...] = ()  #: tag expressions, each with a kernel of its own that runs on a worker
+
+
+class OwnVerbs(Verbs, Protocol):
+    """What the engine of an application can be asked there, and by nobody else."""
+
+    async def has_work_of(self, origin: str) -> bool:
+        """Tell whether a job or batch that *origin* sent to this engine has not ended."""
+        ...
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """The engine that an endpoint answers for."""
 
-    verbs: Verbs
+    verbs: OwnVerbs
     url: Callable[[], str]  #: where the engine itself is reached, without a token; empty before it is
     settings: EndpointSettings
 

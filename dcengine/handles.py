@@ -94,6 +94,10 @@ class JobHandle:
         """Cancel the job; if it runs, end its process at once."""
         self._link.call("kill", self.id)
 
+    def tell(self, message: bytes) -> bool:
+        """Hand *message* to the running code, where widgets of a remote cell listen; return False if none runs."""
+        return bool(self._link.call("tell", self.id, message))
+
     def status(self) -> JobStatus:
         """Return the job as it stands."""
         status: JobStatus = self._link.call("job", self.id)

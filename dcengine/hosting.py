@@ -44,6 +44,7 @@ class HttpSide:
         files: str,
         kernel_idle: float | None,
         kernel_tags: list[str],
+        blobs: str | None,
         **listening: Any,
     ) -> None:
         self._limits = Limits(connections=with_room(max_connections))
@@ -52,7 +53,7 @@ class HttpSide:
             "open_metrics": open_metrics, "rates": Rates(volunteer_rate, volunteer_body_limit),
         }  # fmt: skip
         self._listening = listening
-        self._endpoints = EndpointSettings(files, kernel_idle, tuple(kernel_tags)) if kernels else None
+        self._endpoints = EndpointSettings(files, kernel_idle, blobs, tuple(kernel_tags)) if kernels else None
         self._added: list[Endpoint] = []
 
     def application(self, verbs: Any, who: Hosted | Later) -> web.Application:

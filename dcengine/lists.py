@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,8 +12,19 @@ from .codec import unpack_failure
 from .handles import Link
 from .plain import clean, table
 from .tags import devices_offered
-from .verbs import Explanation, JobStatus, LeaderboardRow, Span, StageOutput, WorkerStatus, WorkerVerdict
+from .verbs import (
+    BatchStatus,
+    Explanation,
+    JobStatus,
+    LeaderboardRow,
+    SessionStatus,
+    Span,
+    StageOutput,
+    WorkerStatus,
+    WorkerVerdict,
+)
 
+FUNCTIONS = "functions"  #: the project of calls that belong to none
 LONGEST = 50  #: rows that are printed
 SENTENCE = 2000  #: characters of an explanation
 SPANS: dict[Span, str] = {
@@ -71,6 +83,34 @@ class WorkerList(list[WorkerStatus]):
         return WorkerList, (list(self),)
 
 
+class SessionList(list[SessionStatus]):
+    """The sessions of an engine, as they stood when they were asked for."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no sessions"
+        rows = [
+            (one.name, clean(one.worker, 40), one.state, f"{one.idle:,.0f} s", clean(one.lost or "", 80))
+            for one in self[:LONGEST]
+        ]
+        printed = table(("session", "worker", "state", "idle", "what became of it"), rows, numbers=("idle",))
+        return printed + _more(len(self))
+
+
+class Sentence(str):
+    """What an engine says, as text; printed by itself it stands without quotation marks."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, text: str) -> Sentence:
+        """Return *text* safe to show."""
+        return cls(clean(text, SENTENCE))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class Explained(str):
     """Which workers match a tag expression, in a sentence; printed by itself it goes on with a line for each."""
 
@@ -93,23 +133,51 @@ class Explained(str):
 
 
 class JobList(list[JobStatus]):
-    """Jobs of one project as they stood when they were asked for, the newest first."""
+    """Jobs as they stood when they were asked for, the newest first; with them batches, where all were asked for."""
+
+    def __init__(
+        self, rows: Iterable[JobStatus] = (), batches: Iterable[BatchStatus] = (), project: str | None = None
+    ) -> None:
+        super().__init__(rows)
+        self.batches = list(batches)  #: the newest first; their items are no jobs of the list
+        self.project = project  #: whose jobs they all are, so that their numbers tell them apart
 
     def __repr__(self) -> str:
-        if not self:
+        if not self and not self.batches:
             return "no jobs"
-        columns = ("job", "stage", "state", "worker", "errors", "reason")
+        return "\n\n".join(part for part in (self._batch_table(), self._job_table()) if part)
+
+    def _batch_table(self) -> str:
+        columns = ("batch", "function", "state", "done", "of", "failed", "submitted")
         rows = [
             (
-                str(job.number), clean(job.stage, 40), job.state if job.is_final else job.task_state,
-                clean(job.worker or "", 40), str(job.errors or ""), clean(job.reason or "", 80),
+                str(batch.id), clean(batch.name, 40), batch.state, f"{batch.done:,}", f"{batch.count:,}",
+                str(batch.failed or ""), clock(batch.created),
+            )
+            for batch in self.batches[:LONGEST]
+        ]  # fmt: skip
+        return _filled(columns, rows, ("batch", "done", "of", "failed")) + _more(len(self.batches)) if rows else ""
+
+    def _job_table(self) -> str:
+        columns = ("job", self.subject, "state", "worker", "progress", "errors", "tags", "submitted", "reason")
+        rows = [
+            (
+                job_name(job, self.project), clean(what_text(job), 40), state_text(job), clean(job.worker or "", 40),
+                clean(progress_text(job), 60), str(job.errors or ""), clean(job.tags, 60),
+                "" if self.project else clock(job.created), clean(job.reason or "", 80),
             )
             for job in self[:LONGEST]
         ]  # fmt: skip
-        return table(columns, rows, numbers=("job", "errors")) + _more(len(self))
+        return _filled(columns, rows, ("job", "errors")) + _more(len(self)) if rows else ""
+
+    @property
+    def subject(self) -> str:
+        """What stands beside the jobs: their functions, or the stages where they are."""
+        kinds = {job.project == FUNCTIONS for job in self}
+        return "what" if len(kinds) > 1 else "function" if True in kinds else "stage"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return JobList, (list(self),)
+        return JobList, (list(self), self.batches, self.project)
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -143,6 +211,38 @@ def dead_letters(ends: Iterable[StageOutput]) -> DeadLetters:
     )
 
 
+def job_name(job: JobStatus, project: str | None = None) -> str:
+    """Return by what *job* is found again: its id, or its place in its project; among those of *project* its number."""
+    if project is not None:
+        return str(job.number)
+    return str(job.id) if job.project == FUNCTIONS else f"{clean(job.project, 40)}/{job.number}"
+
+
+def what_text(job: JobStatus) -> str:
+    """Return what *job* runs: a function, or the stage where it is."""
+    return job.name if job.project == FUNCTIONS else job.stage
+
+
+def state_text(job: JobStatus) -> str:
+    """Return how *job* stands: how it ended, or what its task does."""
+    return job.state if job.is_final else job.task_state
+
+
+def progress_text(job: JobStatus) -> str:
+    """Return how far *job* said that it is, while it runs."""
+    progress = None if job.is_final else job.progress
+    if progress is None:
+        return ""
+    share = f"{progress.done:g} of {progress.total:g}" if progress.total else f"{progress.done:g}"
+    return f"{share} {progress.text}".rstrip()
+
+
+def clock(moment: float) -> str:
+    """Return *moment* as a clock here shows it, with the day if that is another one."""
+    there, now = time.localtime(moment), time.localtime()
+    return time.strftime("%H:%M:%S" if there[:3] == now[:3] else "%Y-%m-%d %H:%M", there)
+
+
 def busy_text(worker: WorkerStatus) -> str:
     """Return what of *worker* is in use: its slots, and devices that it has lent."""
     return ", ".join([f"{worker.busy} of {worker.slots}", *devices_texts(worker)])
@@ -170,3 +270,9 @@ def tag_text(worker: WorkerStatus) -> str:
 
 def _more(count: int) -> str:
     return "" if count <= LONGEST else f"\nand {count - LONGEST:,} more"
+
+
+def _filled(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> str:
+    """Return a table of those columns in which something stands."""
+    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    return table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows], numbers=numbers)

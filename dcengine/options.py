@@ -62,6 +62,7 @@ class SubmitOptions(CallOptions, total=False):
     """The same for one call."""
 
     key: str | None  #: a name of your own; the same key gives the same job, not a second one
+    session: str | None  #: run in the one process of this name, in which what calls keep in modules stays
 
 
 # ---- how each is read ----------------------------------------------------------------------
@@ -106,6 +107,7 @@ READERS: Mapping[str, Reader] = {
     "not_before": unless_none(times.moment),
     "keep": _keep,
     "key": one_of(str | None, "a text"),
+    "session": one_of(str | None, "a name"),
 }
 
 
@@ -140,8 +142,22 @@ def check(options: Options) -> None:
         raise InvalidOption("priority", str(options.priority), f"a number within +-{PRIORITY_LIMIT}")
     if options.not_before is not None and not 0 <= options.not_before < TIME_LIMIT:
         raise InvalidOption("not_before", str(options.not_before), "a time in Unix seconds")
+    if options.session is not None:
+        _check_session(options.session, options)
+    elif tags.session_of(options.tags) is not None:
+        raise InvalidOption("tags", f"with {options.tags!r}", "session='NAME' in place of session(NAME)")
     if options.keep is not None and not 0 <= options.keep < 1e10:
         raise InvalidOption("keep", str(options.keep), "a number of seconds from 0 on, or None for ever")
+
+
+def _check_session(name: str, options: Options) -> None:
+    if not tags.SESSION.fullmatch(name):
+        raise InvalidOption("session", repr(name)[:100], "up to 64 letters, digits and _ . -, the first no dot or dash")
+    if tags.session_of(options.tags) is not None:
+        raise InvalidOption("tags", f"with {options.tags!r}", "no session(...) beside session=")
+    if not options.isolate or options.speculative:
+        asked = "isolate=False" if not options.isolate else "speculative=True"
+        raise InvalidOption(f"session={name!r}", f"together with {asked}", "one of the two: a session is one process")
 
 
 # ---- who takes which -----------------------------------------------------------------------

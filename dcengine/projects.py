@@ -306,7 +306,7 @@ class Project(Pipeline):
         if state is not None and state not in (known := [each.text for each in JobState]):
             raise InvalidOption("state", repr(state)[:100], ", ".join(known))
         most = max(0, _whole_number("limit", limit))
-        return JobList(islice(self._each(state, page=min(most, PAGE)), most))
+        return JobList(islice(self._each(state, page=min(most, PAGE)), most), project=self.name)
 
     def leaderboard(self, span: Span = "all") -> Leaderboard:
         """Return who did how many of its tasks, most first: of all time, or of the last month, week or day."""

@@ -34,7 +34,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     execute(notebook)
-    write_page(notebook)
+    write_page(notebook, PAGE, "dcengine quickstart")
     show_leaderboard(notebook)
     say_where_everything_is(time.monotonic() - started)
 
@@ -116,12 +116,10 @@ def heading(notebook: NotebookNode, index: int) -> str:
     return next(line.lstrip("# ") for line in reversed(lines) if line.startswith("#"))
 
 
-def write_page(notebook: NotebookNode) -> None:
-    """Write the executed notebook as a page that holds its pictures."""
-    page, _ = HTMLExporter(template_name="lab").from_notebook_node(
-        notebook, {"metadata": {"name": "dcengine quickstart"}}
-    )
-    PAGE.write_text(page, "utf-8")
+def write_page(notebook: NotebookNode, page: Path, title: str) -> None:
+    """Write the executed notebook as a *page* that holds its pictures."""
+    html, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook, {"metadata": {"name": title}})
+    page.write_text(html, "utf-8")
 
 
 def show_leaderboard(notebook: NotebookNode) -> None:

@@ -121,6 +121,9 @@ class Workers:
 
     kill = interrupt
 
+    async def tell(self, unit: int, slot: Slot, item: int, message: bytes) -> bool:
+        return unit in self.sent
+
     async def cut(self, unit: int, slot: Slot) -> int:
         if unit not in self.sent:
             return 0

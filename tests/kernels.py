@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,3 +122,8 @@ def kernel(folder: Path, name: str = "python3", **env: str) -> Iterator[Kernel]:
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def plain(text: str) -> str:
+    """Return *text* without its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -138,6 +138,7 @@ def _engine(settings: Settings) -> EmbeddedEngine:
         worker_lease=settings.worker_lease,
         grace=settings.grace,
         output_limit=settings.output_limit,
+        session_idle=settings.session_idle,
         worker_values=settings.worker_values,
         blobs=settings.blobs,
         idle_exit=settings.idle_exit,
@@ -227,6 +228,10 @@ def _announce(engine: EmbeddedEngine, *, as_json: bool) -> None:
         return
     show_line(f"dcengine serves {engine.db} at")
     show_line(f"  {engine.url}", style="bold")
+    if engine.answers_front_ends:
+        address, _, token = engine.url.partition("/?token=")
+        show_line("paste that address into VS Code or PyCharm as a Jupyter server; JupyterLab with kernels from here:")
+        show_line(f"  JUPYTER_GATEWAY_AUTH_TOKEN={token} jupyter lab --gateway-url {shlex.quote(address)}")
     show_line("bring a worker:")
     show_line(f"  dcengine join {shlex.quote(engine.url)} --tags gpu --nickname alice")
     show_line("stop it with Ctrl-C; its jobs are kept")

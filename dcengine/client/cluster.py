@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..connection import Connection, Query
-from ..verbs import EngineStatus, Explanation, JoinTicket, LeaderboardRow, Span, Standing, WorkerStatus
+from ..verbs import EngineStatus, Explanation, JoinTicket, LeaderboardRow, SessionStatus, Span, Standing, WorkerStatus
 
 
 class AboutCluster(Connection):
@@ -17,6 +17,12 @@ class AboutCluster(Connection):
 
     async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
         return await self._post(WorkerStatus, "v1/workers/tag", {"name": name, "tags": tags})
+
+    async def sessions(self) -> list[SessionStatus]:
+        return await self._get(list[SessionStatus], "v1/sessions")
+
+    async def end_session(self, name: str) -> bool:
+        return await self._post(bool, "v1/sessions/end", {"name": name})
 
     async def leaderboard(
         self, project: str = "functions", *, span: Span = "all", limit: int = 1000

@@ -30,6 +30,12 @@ class Retried(msgspec.Struct):
     retried: int
 
 
+class WasTold(msgspec.Struct):
+    """Whether the running code's process has it."""
+
+    told: bool
+
+
 class AboutJobs(Connection):
     """Asks about jobs, and for them."""
 
@@ -99,6 +105,10 @@ class AboutJobs(Connection):
 
     async def kill(self, id: int) -> JobStatus:
         return await self._post(JobStatus, f"v1/jobs/{id}/kill")
+
+    async def tell(self, id: int, message: bytes) -> bool:
+        question = Question("POST", f"v1/jobs/{id}/tell", body=message, content_type="application/octet-stream")
+        return self._value(WasTold, await self._answer(question.once())).told
 
     async def cancel(self, id: int) -> JobStatus:
         return await self._post(JobStatus, f"v1/jobs/{id}/cancel")

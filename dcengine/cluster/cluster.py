@@ -130,6 +130,13 @@ class Cluster:
         """End *unit* and its process at once if it runs on *slot*, drop it if it waits there."""
         await self._tell(slot, "kill", unit)
 
+    async def tell(self, unit: int, slot: Slot, item: int, message: bytes) -> bool:
+        """Hand *message* to call *item* of *unit* if it runs on *slot*; return whether its process has it."""
+        try:
+            return bool(await self._home(slot).ask("tell", slot=slot.number, unit=unit, item=item, message=message))
+        except WorkerGone:
+            return False
+
     def carrier(self, worker: str) -> Carrier | None:
         """Return the way by which values come to and from the *worker* of that name, None if it is not here."""
         for member in self._members.values():
@@ -141,6 +148,11 @@ class Cluster:
         """Have *slot* end a child that holds devices and has nothing to do; when this returns it is gone."""
         with suppress(WorkerGone):  # so is the child
             await self._home(slot).ask("vacate", slot=slot.number)
+
+    async def end_session(self, name: str, slot: Slot) -> None:
+        """End the process of session *name* on *slot*; when this returns it is gone."""
+        with suppress(WorkerGone):  # so is the process
+            await self._home(slot).ask("end_session", slot=slot.number, name=name)
 
     async def drop_values(self, keys: list[bytes]) -> None:
         """Have all workers forget values that are kept no longer."""
@@ -301,7 +313,8 @@ class Cluster:
             for number in range(member.worker.slots):
                 member.open_slot(number, processes=self._settings.processes, idle=None)
         expected = 1 if self._settings.is_foreign else max(1, self._settings.workers)
-        if len(self.workers) >= expected and len(self._joining) <= 1:  # this one is still counted
+        others = [task for task in self._joining if task is not asyncio.current_task() and not task.done()]
+        if len(self.workers) >= expected and not others:
             self.settled = True
         self._on_change()
 

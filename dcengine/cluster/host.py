@@ -17,10 +17,11 @@ import msgspec
 from distributed import Worker, WorkerPlugin, get_worker
 
 from ..codec import pack
-from ..errors import ClusterFailed
+from ..errors import ClusterFailed, SessionLost
 from ..runner.calls import Functions
 from ..runner.code_cache import CodeCache, UnknownCode
 from ..runner.nursery import Nursery
+from ..runner.sessions import Sessions
 from ..runner.sharing import SharingSlot
 from ..runner.slot import ChildSlot
 from ..runner.threads import ThreadSlot
@@ -75,7 +76,11 @@ class HostedSlot:
 
     @property
     def is_idle(self) -> bool:
-        return self._running is None
+        return self._running is None and not self._has_sessions
+
+    @property
+    def _has_sessions(self) -> bool:
+        return isinstance(self._slot, SharingSlot) and bool(self._slot.sessions)
 
     async def run(self, unit: Unit) -> UnitReport:
         """Run *unit* when its turn comes; raises `SlotClosed` if it was cut short by the end of the slot."""
@@ -86,6 +91,8 @@ class HostedSlot:
                 return report_of_nothing(unit)
             report = await self._slot.run(unit)
             self._over.append(unit.id)
+            if report.session and isinstance(self._slot, SharingSlot):
+                self._slot.keep(report.session)
             if self._is_closed and self._unwanted != unit.id and Ending.INTERRUPTED in report.endings:
                 raise SlotClosed
             return report
@@ -136,9 +143,18 @@ class HostedSlot:
         else:
             self.recall(unit)
 
+    def tell(self, unit: int, item: int, message: bytes) -> bool:
+        """Hand *message* to call *item* of *unit*; return whether its process has it."""
+        return unit == self._running and self._slot.tell(unit, item, message)
+
     async def vacate(self) -> None:
         """Let go of devices that nothing here uses at the moment."""
         await self._slot.vacate()
+
+    async def end_session(self, name: str) -> None:
+        """End the process of a session, if it is here."""
+        if isinstance(self._slot, SharingSlot):
+            await self._slot.sessions.end(name)
 
     async def close(self) -> None:
         """End the slot; what waits comes back as not run."""
@@ -223,7 +239,9 @@ class Host(WorkerPlugin):
         worker.handlers["dcengine_cancel"] = self.cancel
         worker.handlers["dcengine_interrupt"] = self.interrupt
         worker.handlers["dcengine_kill"] = self.kill
+        worker.handlers["dcengine_tell"] = self.tell
         worker.handlers["dcengine_vacate"] = self.vacate
+        worker.handlers["dcengine_end_session"] = self.end_session
         worker.handlers["dcengine_recall"] = self.recall
         worker.handlers["dcengine_stop"] = self.stop
         worker.handlers["dcengine_look_up"] = self.look_up
@@ -298,6 +316,8 @@ class Host(WorkerPlugin):
             return {"status": "unknown values", "keys": unknown.keys}
         except SlotClosed:
             return {"status": "slot closed"}
+        except SessionLost as lost:
+            return {"status": "session lost", "what": lost.what, "at": lost.at}
         except ClusterFailed as error:
             logger.warning("slot %d is given up: %s", slot, error)
             await guest.close_slot(hosted)
@@ -331,10 +351,21 @@ class Host(WorkerPlugin):
             hosted.kill(unit)
         return True
 
+    async def tell(self, engine: str, slot: int, unit: int, item: int, message: bytes) -> bool:
+        """Answer an engine that has a message for a call that runs."""
+        hosted = self._slot(engine, slot)
+        return hosted is not None and hosted.tell(unit, item, message)
+
     async def vacate(self, engine: str, slot: int) -> bool:
         """Answer an engine that is about to lend the devices of a slot to another."""
         if hosted := self._slot(engine, slot):
             await hosted.vacate()
+        return True
+
+    async def end_session(self, engine: str, slot: int, name: str) -> bool:
+        """Answer an engine that ends a session."""
+        if hosted := self._slot(engine, slot):
+            await hosted.end_session(name)
         return True
 
     async def recall(self, engine: str, slot: int, unit: int) -> bool:
@@ -367,9 +398,11 @@ class Host(WorkerPlugin):
         return guest.slots.get(number) if guest else None
 
     async def _new_slot(self, guest: Guest, *, processes: bool) -> AnySlot:
-        thread = ThreadSlot(str(self._worker.name), guest.outbox.say, self._codes, self._functions)
+        name, say = str(self._worker.name), guest.outbox.say
+        thread = ThreadSlot(name, say, self._codes, self._functions)
         if processes:
-            return SharingSlot(ChildSlot(await self._open_nursery(), guest.outbox.say), thread)
+            nursery = await self._open_nursery()
+            return SharingSlot(ChildSlot(nursery, say), thread, Sessions(nursery, say, name))
         return thread
 
     async def warm_up(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import socket
 import tempfile
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 ASK_SECONDS = 5.0  #: for the engine or the scheduler to answer
 CLOSE_SECONDS = 3.0  #: for the worker to say good-bye
+JOINED = "DCENGINE_JOINED"  #: says to what runs here how this machine reaches the engine, or its scheduler
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  #: seconds between attempts to come back
 
 _ticket_decoder = msgspec.json.Decoder(JoinTicket)
@@ -67,6 +69,7 @@ async def join(
             if ticket.nickname:  # of its token, which goes before what is said here
                 identity = msgspec.structs.replace(identity, nickname=ticket.nickname)
             async with _Membership(ticket, name=name, identity=identity, slots=slots) as worker:
+                os.environ[JOINED] = _bare(target)
                 on_event(Joining(kind="joined", name=name, scheduler=ticket.scheduler))
                 pause, has_joined = FIRST_PAUSE, True
                 await worker.finished()
@@ -191,6 +194,12 @@ def _certificate(ticket: JoinTicket) -> Certificate | None:
     if ticket.ca is None or ticket.certificate is None or ticket.key is None:
         return None
     return Certificate(ca=ticket.ca, certificate=ticket.certificate, key=ticket.key)
+
+
+def _bare(target: str) -> str:
+    """Return *target* without its token, and without a name and password before its host."""
+    parts = urlsplit(target)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
 def _words(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from .._version import __version__
-from ..errors import InvalidTags, WorkerFull, WorkerUnfit
+from ..errors import InvalidTags, SessionLost, WorkerFull, WorkerUnfit
 from ..jobs import Worker
 from ..runner.units import Live, Unit, UnitReport
 from ..tags import Offer, parse_offer
@@ -241,6 +241,8 @@ class Member:
             self._close_slot(slot.number)
         if reply["status"] == "slot closed":
             raise WorkerGone(self.name)
+        if reply["status"] == "session lost":
+            raise SessionLost(unit.session, self.name, reply["what"], reply["at"])
         return _report_decoder.decode(reply["report"])
 
     async def _send_with_values(self, unit: Unit, number: int) -> dict[str, Any]:

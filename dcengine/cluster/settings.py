@@ -21,6 +21,7 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease: float = 30.0  #: seconds that a worker may be silent before it is given up
     grace: float = 1.0  #: seconds that code has to stop before its process is killed
     output_limit: int = 16 << 20  #: bytes of what one call prints that are kept
+    session_idle: float = 3600.0  #: seconds without use after which a session is ended
     values_limit: int = 8 << 30  #: bytes of values that a worker keeps for this engine
 
     @property

@@ -63,6 +63,8 @@ class Batches(Tasks):
         if not submission.count:
             return await self.batch(added.id)
         batch = self._open_batch(info, counts)
+        if submission.origin:
+            self._batch_origins.note(submission.origin, added.id, self._feed.batches)
         batch.put(0, submission.count)
         self._hungry.set()
         missing = await self._missing(options.tags)

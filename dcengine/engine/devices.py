@@ -87,6 +87,13 @@ class Devices:
                     raise DevicesShared(unit.name, kind, len(some), slot.worker.name, present)
         return msgspec.structs.replace(unit, devices=dict(places)) if places else unit
 
+    def hand_on(self, slot: Slot, to: Slot) -> None:
+        """Have *to* hold what *slot* holds, for what was begun there goes on."""
+        if places := self._lent.pop(slot, None):
+            self._lent[to] = places
+            self._last[to] = self._last.pop(slot, set())
+            self._holders = {name: to if holder is slot else holder for name, holder in self._holders.items()}
+
     def give_back(self, slot: Slot) -> None:
         """Take back what *slot* holds."""
         self._left.pop(slot, None)

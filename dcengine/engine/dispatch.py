@@ -21,6 +21,7 @@ from ..store import Operation, now
 from ..store.leasing import FlaggedTasks, Holder, Lease, LeaseFlagged
 from .placement import Placement
 from .running import Running, Work
+from .session_places import Place
 from .waiting import FlaggedSource, OpenBatch, TaskSource
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,22 @@ class Dispatch(Placement):
         """Take the items of *chunk* through *slot* to their ends; return how many of them this run answered for."""
 
     @abstractmethod
+    def _feed_session(self, source: TaskSource, slot: Slot) -> None:
+        """Have the next task of *source* run in its session."""
+
+    @abstractmethod
+    def _heard_in_session(self, place: Place, report: UnitReport) -> None:
+        """Take note of the *report* of a call in a session."""
+
+    @abstractmethod
+    async def _failed_in_session(self, place: Place, error: DcengineError) -> None:
+        """Take note that there is no report of a call in a session."""
+
+    @abstractmethod
+    async def _left_in_session(self, running: Running, name: str) -> None:
+        """Take note that the process of *running* stays as session *name*."""
+
+    @abstractmethod
     async def _break_off(self, work: Work, reason: str | None = None) -> None:
         """Queue *work*, which a slot was given, again."""
 
@@ -103,6 +120,9 @@ class Dispatch(Placement):
             if self._feed.is_empty():
                 break
             while (room := self._room(slot)) and (source := self._choose(slot)) is not None:
+                if source.session is not None and isinstance(source, TaskSource):
+                    self._feed_session(source, slot)
+                    continue
                 subject = self._subject_at(source)
                 is_trial = subject is not None and self._conduct.give(subject, slot.worker.name)
                 if isinstance(source, TaskSource):
@@ -235,11 +255,17 @@ class Dispatch(Placement):
         slot, submitter, subject = running.slot, self._submitter_of(running.work), self._subject_of(running.work)
         try:
             report = await self._sent(running)
-        except DcengineError:
+        except DcengineError as error:
             self._race_over(running, None)
+            if running.place is not None:
+                await self._failed_in_session(running.place, error)
             if not running.left:
                 raise Decided from None
             raise
+        if running.place is not None:
+            self._heard_in_session(running.place, report)
+        elif report.session:
+            await self._left_in_session(running, report.session)
         self._feed.usage.charge(submitter, report.seconds)
         if not running.left:
             raise Decided
@@ -252,11 +278,11 @@ class Dispatch(Placement):
     async def _sent(self, running: Running) -> UnitReport:
         """Send the work of *running* to its slot, and return the report that comes back."""
         slot = running.slot
-        for other in self._devices.left_to(slot):
+        for other in self._devices.left_to(slot if running.place is None else running.place.holder):
             await self._cluster.vacate(other)
         if not running.left:  # of a second run: the first has ended meanwhile
             raise Decided
-        unit = await self._unit_for(running.work, slot)
+        unit = await self._unit_for(running, slot)
         if not running.left:
             raise Decided
         running.sent(unit)
@@ -275,9 +301,13 @@ class Dispatch(Placement):
                 following.since = time.monotonic()
         return report
 
-    async def _unit_for(self, work: Work, slot: Slot) -> Unit:
-        """Return what *slot* is given to do *work*: with its devices there, and how much may fail."""
-        unit = self._devices.for_unit(await self._unit_of(work), slot, has_processes=self._settings.processes)
+    async def _unit_for(self, running: Running, slot: Slot) -> Unit:
+        """Return what *slot* is given to do the work of *running*: with its devices there, and how much may fail."""
+        work, place = running.work, running.place
+        unit, holder = await self._unit_of(work), slot if place is None else place.holder
+        unit = self._devices.for_unit(unit, holder, has_processes=self._settings.processes)
+        if place is not None:
+            return msgspec.structs.replace(unit, session=place.name, begins=not place.is_begun)
         if unit.count == 1:
             return unit
         others = self._others(self._need_of(work), slot.worker.name)

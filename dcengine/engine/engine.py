@@ -47,6 +47,7 @@ class Engine(Measuring):
         self._own(self._look_after_leases())
         self._own(self._look_after_outsiders())
         self._own(self._keep_up())
+        self._own(self._look_after_sessions())
         self._own(self._measure_lag())
         return left
 
@@ -62,6 +63,7 @@ class Engine(Measuring):
             move = Move(task, outcome.task, Kind.RECOVERED, now(), output=outcome.output, reason=outcome.reason)
             await self._store.apply(move)
             self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
+        await self._lose_all()
         self._feed.count(await self._store.reads.queued())
         await self._reopen_batches()
         self._take_note(await self._store.apply(SettleBlocked(now())))

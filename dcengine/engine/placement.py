@@ -6,8 +6,10 @@ import asyncio
 import itertools
 import logging
 import time
+from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from .feeding import DEPTH, fits
 from .paces import TARGET_SECONDS
 from .reasons import Reasons
 from .running import Running, Work, bundles_of, tasks_of
+from .session_places import SessionPlaces
 from .waiting import OpenBatch, Source, TaskSource
 
 logger = logging.getLogger(__name__)
@@ -40,10 +43,15 @@ class Placement(Reasons):
         self._hungry = asyncio.Event()
         self._held: Counter[Slot] = Counter()  #: units on their way to, on, or from a slot
         self._on: defaultdict[Slot, dict[int, Running]] = defaultdict(dict)  #: those of them that were sent, in order
+        self._sessions = SessionPlaces()
         self._units = itertools.count(1)
         self._unwanted: set[int] = set()  #: jobs cancelled while they ran
         self._interrupted: set[int] = set()  #: jobs interrupted while they ran
         self._chores: set[asyncio.Task[object]] = set()
+
+    @abstractmethod
+    def _lose_with_slots(self) -> None:
+        """Give up the sessions whose slots are gone."""
 
     # ---- what slots hold -------------------------------------------------------------------
 
@@ -84,15 +92,18 @@ class Placement(Reasons):
     def _choose(self, slot: Slot) -> Source | None:
         """Return the source that *slot* should be fed from."""
         look = Look(self._devices, slot, is_empty=not self._held[slot])
-        return self._feed.choose(slot.worker, look.admits, lambda source: self._spares(source, slot.worker))
+        admits = partial(self._sessions.admits, look.admits) if self._sessions.placed else look.admits
+        return self._feed.choose(slot.worker, admits, lambda source: self._spares(source, slot.worker, slot))
 
     def _could_run(self, source: Source, worker: Worker) -> bool:
         """Tell whether *worker* has what *source* needs, and free devices for it, and is not set aside for it."""
         is_fit = fits(source.tags, worker) and self._devices.has_free(source.tags, worker)
         return is_fit and not self._spares(source, worker)
 
-    def _spares(self, source: Source, worker: Worker) -> bool:
-        """Tell whether *worker* is given nothing of *source* at the moment, though it fits."""
+    def _spares(self, source: Source, worker: Worker, slot: Slot | None = None) -> bool:
+        """Tell whether *worker*, or its *slot*, is given nothing of *source* at the moment, though it fits."""
+        if source.session is not None and source.session in self._sessions.placed:
+            return self._sessions.is_kept_from(source.session, worker.name, slot)
         if isinstance(source, TaskSource) and source.is_shunned_by(worker.name):
             return True
         subject = self._subject_at(source)
@@ -247,6 +258,7 @@ class Placement(Reasons):
             if not self._on[slot]:
                 del self._on[slot]
         self._devices.forget_claims()
+        self._lose_with_slots()
         self._conduct.keep(self._cluster.workers)
         self._hungry.set()
         self._bus.publish("workers")

@@ -37,6 +37,7 @@ from ..verbs import (
 from .conduct import Conduct
 from .devices import Devices
 from .feeding import Feed, explained, fits
+from .origins import Origins
 from .running import Running
 from .stages import Stages
 from .tallies import Tallies
@@ -107,6 +108,7 @@ class Questions(ABC):
         self._tallies = Tallies()
         self._ends = Ends()
         self._open: set[int] = set()  #: jobs known to be open, so that nobody reads to find out
+        self._job_origins, self._batch_origins = Origins(), Origins()
         self._running: dict[int, Running] = {}
         self._is_closing = False
         self._transcripts = Transcripts(
@@ -219,6 +221,12 @@ class Questions(ABC):
         if end.place is None:
             return JobResult(end.state, end.data)
         return JobResult(end.state, unpack(await self._values.frame(end.data, end.of))[end.place])
+
+    async def has_work_of(self, origin: str) -> bool:
+        """Tell whether a job or batch that *origin* sent to this engine has not ended."""
+        return self._job_origins.has_open(origin, self._open) or self._batch_origins.has_open(
+            origin, self._feed.batches
+        )
 
     async def output(self, id: int) -> str:
         """Return what job *id* printed so far."""

@@ -58,6 +58,8 @@ class Reasons(Dependencies):
             return held
         if task is not None and stage is not None and stage.kind == "lease":
             return await self._why_not_leased(status, task, stage)
+        if session := self._why_in_session(status):
+            return session
         await self._answered(status.tags)
         workers = list(self._cluster.workers.values())
         fitting = [worker for worker in workers if fits(status.tags, worker)]
@@ -110,6 +112,10 @@ class Reasons(Dependencies):
         ahead = await self._ahead(task)
         needs = f" with {stage.tags!r}" if stage.tags else ""
         return f"job {_name(status)} is queued {ahead}for outside workers of stage {stage.name!r}{needs}; {asked}"
+
+    def _why_in_session(self, status: JobStatus) -> str | None:
+        """Return what keeps a job that is to run in a session which lives."""
+        return None
 
     def _last_seen_at(self, stage: int) -> float | None:
         """Return when an outside worker last asked for tasks of *stage*, by the monotonic clock."""

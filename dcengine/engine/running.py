@@ -13,6 +13,7 @@ from ..cluster import Slot
 from ..codec import keys_in
 from ..jobs import Bundle, Chunk, Task
 from ..runner.units import Ending, Live, Unit
+from .session_places import Place
 
 Work = Task | Bundle | Chunk
 
@@ -35,6 +36,7 @@ class Running:
     first: Running | None = None  #: the run whose second this is, as long as both go on
     second: Running | None = None  #: its second run, as long as both go on
     had_second: bool = False
+    place: Place | None = None  #: of the session that it runs in
     unit: int = 0  #: 0 until it was sent
     function: bytes = b""
     name: str = ""
@@ -70,9 +72,13 @@ class Running:
 
     def has(self, job: int) -> bool:
         """Tell whether it answers for *job*."""
+        return self.item_of(job) is not None
+
+    def item_of(self, job: int) -> int | None:
+        """Return the number, from 0, of the call that is for *job*; None if it answers for no such call."""
         if isinstance(self.work, Chunk):
-            return 0 <= job - self.work.first_job < self.work.count
-        return any(task.job == job for task in self.tasks)
+            return job - self.work.first_job if 0 <= job - self.work.first_job < self.work.count else None
+        return next((item for item, task in enumerate(self.tasks) if task.job == job), None)
 
     @property
     def last(self) -> Task | Chunk:

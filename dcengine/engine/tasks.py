@@ -17,6 +17,7 @@ from ..errors import BlobError, DcengineError, NoMatchingWorker, StaleLease
 from ..jobs import Bundle, Chunk, How, Stage, State, Task, Vote
 from ..options import check
 from ..references import REFERRING
+from ..runner.live import SHOW_LIMIT
 from ..runner.units import Ending, Gives, Takes, Unit
 from ..store import now
 from ..store.handing import Consequences
@@ -24,10 +25,10 @@ from ..store.moving import Move
 from ..store.names import CALL, FUNCTIONS
 from ..store.submitting import Added, AddJob
 from ..verbs import Function, JobStatus, Submission
-from .aftermath import Aftermath
 from .dispatch import Decided, learned, to_the_end
 from .outcomes import Outcome, after_error, after_flag, after_run, after_vanishing, cancelled, failed
 from .running import Running, Work, tasks_of
+from .sessions import Sessions
 from .stages import Following
 from .submissions import check_size
 from .values import check_value, left_on
@@ -39,7 +40,7 @@ TOLD_LIMIT = 20  #: votes that a failure names, the newest
 UNITS_LIMIT = 1_000_000_000  #: of credit for one task
 
 
-class Tasks(Aftermath):
+class Tasks(Sessions):
     """Submits, runs and cancels single jobs."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
@@ -215,8 +216,10 @@ class Tasks(Aftermath):
         Raises `InvalidTags`, `InvalidOption`, `PayloadTooLarge`, `EngineBusy` or a `StoreError`;
         nothing is stored then.
         """
+        check(submission.options)
+        if submission.options.session is not None:
+            submission = self._in_session(submission)
         options = submission.options
-        check(options)
         size = len(submission.input) + len(submission.function.code)
         check_size("the function with its arguments", size)
         check_value("the arguments", submission.input)
@@ -249,6 +252,8 @@ class Tasks(Aftermath):
         options = submission.options
         self._submitters[submission.submitter] = added.submitter
         self._open.add(added.id)
+        if submission.origin:
+            self._job_origins.note(submission.origin, added.id, self._open)
         if added.consequences is not None:
             self._take_note(added.consequences)
         if added.state is State.WAITING:
@@ -320,6 +325,16 @@ class Tasks(Aftermath):
         for running in runs:
             await self._stop_call(running, id, self._cluster.kill)
         return await self.cancel(id)
+
+    async def tell(self, id: int, message: bytes) -> bool:
+        """Hand *message* to the running code of job *id*; return whether its process has it."""
+        check_size("the message", len(message), SHOW_LIMIT)
+        await self.job(id)
+        for running in list(self._running.values()):
+            item = running.item_of(id)
+            if item is not None and running.first is None:  # what a second run shows, nobody has seen yet
+                return await self._cluster.tell(running.unit, running.slot, item, message)
+        return False
 
     def _runs_of(self, job: int) -> list[Running]:
         """Return the runs of *job*, two if it is run a second time; none for an item of a batch without its own row."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from ..jobs import BatchInfo, Chunk, State
+from ..tags import session_of
 from .paces import Pace
 
 RATE_WINDOW = 5.0  #: seconds over which a rate is measured
@@ -19,6 +20,7 @@ class TaskSource:
 
     def __init__(self, stage: int, need: int, tags: str, submitter: int) -> None:
         self.stage, self.need, self.tags, self.submitter = stage, need, tags, submitter
+        self.session = session_of(tags)  #: in which they run, one after the other
         self.last_turn = 0
         self.added = 0  #: ever: who looks at the store can tell whether something came meanwhile
         self._lines: dict[int, _Line] = {}  # by priority
@@ -109,6 +111,8 @@ class _Line:
 class FlaggedSource:
     """Queued tasks of one stage whose input somebody has flagged: for those who have not."""
 
+    session = None
+
     def __init__(self, stage: int, need: int, tags: str) -> None:
         self.stage, self.need, self.tags = stage, need, tags
         self.size = 0
@@ -137,6 +141,8 @@ class FlaggedSource:
 
 class OpenBatch:
     """A batch with items left: which of them wait, how many ended how."""
+
+    session = None
 
     def __init__(self, info: BatchInfo, block_starts: list[int], pace: Pace) -> None:
         self.info, self.tags, self.pace, self.submitter = info, info.tags, pace, info.submitter

@@ -28,6 +28,7 @@ DcengineError
 │   ├── JobCancelled           somebody cancelled it
 │   ├── NoMatchingWorker       nobody has its tags, and it was not to wait
 │   ├── MissingPackage         the worker lacks a module that the function imports
+│   ├── SessionLost            the process ended in which a session kept its state
 │   ├── PartFailed             a gather waited for a part that failed
 │   ├── DependencyFailed       a job did not succeed whose result was an argument
 │   └── InputRejected          voters flagged its input, and it cannot be sent back (any more)
@@ -68,6 +69,7 @@ DcengineError
     ├── SchedulerUnreachable   no Dask scheduler answers there
     ├── ClusterFailed          scheduler or workers did not start
     ├── DevicesHidden          a worker does not see all the devices that its tags promise
+    ├── TooManySessions        on one worker
     ├── WorkerFull             no room on a worker for what a call refers to
     └── WorkerUnfit            a Dask worker without dcengine, or with another version
 
@@ -96,6 +98,7 @@ from .ends import (
     ResultExpired,
     ResultLost,
     ResultNotReady,
+    SessionLost,
     TaskCrashed,
     TaskError,
     TaskTimeout,
@@ -154,7 +157,15 @@ from .running import (
     PortInUse,
     TooManyRequests,
 )
-from .workers import ClusterError, ClusterFailed, DevicesHidden, SchedulerUnreachable, WorkerFull, WorkerUnfit
+from .workers import (
+    ClusterError,
+    ClusterFailed,
+    DevicesHidden,
+    SchedulerUnreachable,
+    TooManySessions,
+    WorkerFull,
+    WorkerUnfit,
+)
 
 __all__ = [
     "AccessDenied",
@@ -215,6 +226,7 @@ __all__ = [
     "ResultLost",
     "ResultNotReady",
     "SchedulerUnreachable",
+    "SessionLost",
     "StageRetired",
     "StaleLease",
     "StoreBroken",
@@ -224,6 +236,7 @@ __all__ = [
     "TaskTimeout",
     "TooManyParts",
     "TooManyRequests",
+    "TooManySessions",
     "ValueGone",
     "WorkerFull",
     "WorkerUnfit",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from .base import DcengineError
 
 
@@ -93,6 +95,23 @@ class MissingPackage(TaskError, ImportError):
         return (
             f"worker {self.worker} has no module {self.module!r}, which {self.needed_by} imports; "
             f"install it in the worker's environment, or ask for a worker that has it"
+        )
+
+
+class SessionLost(TaskError):
+    """The process of a session has ended, and with it all that was kept there; the call was not made."""
+
+    def __init__(self, name: str, worker: str, what: str, at: float) -> None:
+        super().__init__(name, worker, what, at)
+        self.name, self.worker = name, worker
+        self.what, self.at = what, at  #: what became of the process, and when: Unix seconds
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.name!r} is lost: its process on worker {self.worker} {self.what} "
+            f"({datetime.fromtimestamp(self.at):%Y-%m-%d %H:%M:%S}), and with it all that was kept there. Nothing was "
+            "run now. The next call with this name begins it anew, empty: first repeat the calls that made what is "
+            "needed"
         )
 
 

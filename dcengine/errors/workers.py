@@ -45,6 +45,20 @@ class WorkerFull(ClusterError):
         )
 
 
+class TooManySessions(ClusterError):
+    """A worker keeps as many sessions as it may."""
+
+    def __init__(self, worker: str, limit: int) -> None:
+        super().__init__(worker, limit)
+        self.worker, self.limit = worker, limit
+
+    def __str__(self) -> str:
+        return (
+            f"worker {self.worker} keeps {self.limit} sessions already, which is the limit; end one that is needed no "
+            "longer with dcengine.end_session(name), dcengine.sessions() lists them"
+        )
+
+
 class DevicesHidden(ClusterError):
     """A worker's tags promise more devices than its environment shows."""
 

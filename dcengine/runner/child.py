@@ -22,14 +22,14 @@ from typing import NoReturn
 import msgspec
 
 from .. import codec
-from . import capture, live
+from . import capture, live, staying, told
 from .bindings import environment
 from .calls import Calls, Functions, Gate
 from .descriptors import Descriptors
 from .journal import Journal
 from .surroundings import Surroundings
 from .units import Ending, Live, Unit, UnitReport
-from .wire import Kind, frame, read_frame
+from .wire import Kind, frame
 
 PR_SET_PDEATHSIG = 1  #: from <sys/prctl.h>
 
@@ -141,13 +141,14 @@ class Child:
 
     def __init__(self, connection: socket.socket, journal: Journal, pipes: Sequence[int], worker: str) -> None:
         self._connection, self._journal, self._worker = connection, journal, worker
-        self._frames = io.BufferedReader(connection.makefile("rb", buffering=0), 64 * 1024)
+        frames = io.BufferedReader(connection.makefile("rb", buffering=0), 64 * 1024)
         self._functions = Functions()
         self._decoder = msgspec.msgpack.Decoder(Unit)
         self._encode = msgspec.msgpack.Encoder().encode
         self._gate = SignalGate(journal)
         self._channel = live.LiveChannel(self._emit, shield=self._gate, journal=journal)
         self._channel.aside = self._descriptors = Descriptors(pipes, self._channel, journal)
+        self._inbox = told.Inbox(frames, self._channel.is_at)
         self._endings = bytearray()
         self._values: list[bytes] = []
         self._reported = 0
@@ -158,6 +159,8 @@ class Child:
         capture.speak_by_lines()
         self._streams = sys.stdout, sys.stderr
         live.use_in_this_process(self._channel)
+        told.use_in_this_process(self._inbox)
+        staying.belong_to(worker)
         os.register_at_fork(after_in_child=self._become_a_copy)
 
     def serve(self) -> None:
@@ -165,7 +168,7 @@ class Child:
         while True:
             self._make_ready()
             try:
-                _, body = read_frame(self._frames)
+                body = self._inbox.next()
             except (EOFError, ConnectionError):
                 return
             self._run(self._decoder.decode(body))
@@ -173,7 +176,8 @@ class Child:
     def _make_ready(self) -> None:
         """Put right what a unit has left otherwise; after its report, so that the next one need not wait for it."""
         sys.stdout, sys.stderr = self._streams
-        self._surroundings.restore()
+        if not staying.name():
+            self._surroundings.restore()
         self._gate.listen()
 
     def _run(self, unit: Unit) -> None:
@@ -182,6 +186,8 @@ class Child:
         self._journal.forget_text(0)
         self._gate.begin_unit()
         self._show(unit.devices)
+        if unit.session:
+            staying.be(unit.session)
         self._channel.begin(unit.id, unit.output_limit)
         started = time.perf_counter()
         calls = Calls(
@@ -197,7 +203,8 @@ class Child:
         if self._gate.is_forked:
             _end_copy()
         seconds = time.perf_counter() - started
-        self._send_report(Kind.REPORT, seconds=seconds, lines=self._channel.end())
+        session = "" if unit.session else staying.name()
+        self._send_report(Kind.REPORT, seconds=seconds, lines=self._channel.end(), session=session)
 
     def _show(self, devices: Mapping[str, Sequence[int]]) -> None:
         """Let user code see *devices* and no others; a child has the same ones for all its life."""
@@ -220,9 +227,9 @@ class Child:
             self._send_report(Kind.PART)
             self._journal.restart(self._reported)
 
-    def _send_report(self, kind: Kind, *, seconds: float = 0.0, lines: int = 0) -> None:
-        values = codec.pack(self._values)
-        report = UnitReport(endings=bytes(self._endings), values=values, seconds=seconds, lines=lines)
+    def _send_report(self, kind: Kind, *, seconds: float = 0.0, lines: int = 0, session: str = "") -> None:
+        values, endings = codec.pack(self._values), bytes(self._endings)
+        report = UnitReport(endings=endings, values=values, seconds=seconds, lines=lines, session=session)
         self._send(kind, self._encode(report))
         self._reported += len(self._values)
         self._endings.clear()
@@ -230,8 +237,7 @@ class Child:
 
     def _ask_for_code(self) -> bytes:
         self._send(Kind.NEED_CODE, b"")
-        _, code = read_frame(self._frames)
-        return code
+        return self._inbox.next()
 
     def _emit(self, message: Live) -> None:
         self._send(Kind.LIVE, self._encode(message))
@@ -248,6 +254,7 @@ class Child:
         self._gate.is_forked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         live.use_nowhere()
+        told.use_nowhere()
         self._descriptors.leave()
         os.close(self._connection.detach())
 

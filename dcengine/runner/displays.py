@@ -46,7 +46,7 @@ def take_published(writer: FrameType, text: str, channel: LiveChannel) -> bool:
     return True
 
 
-def show(channel: LiveChannel, kind: str, content: Mapping[str, Any]) -> None:
+def show(channel: LiveChannel, kind: str, content: Mapping[str, Any] | msgspec.Struct) -> None:
     """Say *content* in a live message of *kind*, after all text printed before."""
     channel.show(kind, msgspec.json.encode(content, enc_hook=_plain))
 

@@ -26,7 +26,7 @@ PROGRESS_INTERVAL = 0.1  #: seconds between two progress messages of one call
 OUTPUT_LIMIT = 16 << 20  #: bytes of text of one call that are kept, unless its unit says otherwise
 SHOW_LIMIT = 32 << 20  #: bytes of one rich message
 STREAMS = ("stdout", "stderr")
-RICH = ("display", "update", "clear", "result", "error")  #: kinds of messages that are not text
+RICH = ("display", "update", "clear", "result", "error", "comm")  #: kinds of messages that are not text
 KINDS = (*STREAMS, *RICH)
 
 
@@ -70,6 +70,7 @@ class LiveChannel:
         self._is_sending = False
         self._unit = 0
         self._number = 0
+        self._taken = 0
         self._waiting: list[tuple[int, bytes]] = []  #: index in `KINDS` and content
         self._size = 0
         self._printed = 0
@@ -94,6 +95,16 @@ class LiveChannel:
         with self._lock:
             self.is_active = False
             return self._number
+
+    @property
+    def taken(self) -> int:
+        """How many pieces of text and rich messages there were so far; it grows if a call says something."""
+        self._catch_up()
+        return self._taken
+
+    def is_at(self, unit: int, item: int) -> bool:
+        """Tell whether call *item* of *unit* is the one that runs."""
+        return self.is_active and (self._unit, self.item) == (unit, item)
 
     def end_item(self) -> None:
         """Send what the call still has to say."""
@@ -120,6 +131,7 @@ class LiveChannel:
         with self._shield, self._lock:
             if not self.is_active or not data:
                 return
+            self._taken += 1
             room = max(0, self._limit // 2 - self._printed)
             self._printed += len(data)
             if len(data) <= room:
@@ -179,6 +191,7 @@ class LiveChannel:
     def _show(self, kind: str, data: bytes) -> None:
         with self._lock:
             if self.is_active:
+                self._taken += 1
                 self._waiting.append((KINDS.index(kind), data))
                 self._send_waiting()
 

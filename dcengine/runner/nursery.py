@@ -47,11 +47,22 @@ class ChildProcess(asyncio.Protocol):
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
 
+    def hand_over(
+        self, on_frame: Callable[[ChildProcess, Kind, bytes], None], on_end: Callable[[ChildProcess, int], None]
+    ) -> None:
+        """Tell others from now on."""
+        self._on_frame, self._on_end = on_frame, on_end
+
     def send(self, kind: Kind, body: bytes) -> None:
         """Send a frame; one that a dying child does not read is lost."""
         if self._transport is not None and not self._transport.is_closing():
             for piece in frame(kind, body):
                 self._transport.write(piece)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes it was sent and its side of the connection has not taken."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def signal(self, number: int) -> None:
         """Send a signal, also to all that the child has started."""

@@ -1,20 +1,21 @@
-"""A slot that can do both: units in a child process, and those that want it in the worker's own process."""
+"""A slot that can do all: units in a child process, in the process of a session, or in the worker's own process."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
 from typing import Any
 
+from .sessions import Sessions
 from .slot import ChildSlot
 from .threads import ThreadSlot
 from .units import Unit, UnitReport
 
 
 class SharingSlot:
-    """Runs units in a child, and shared ones in a thread of this process; one at a time, whichever it is."""
+    """Runs units in a child, those of a session in its process, shared ones in a thread of this one; one at a time."""
 
-    def __init__(self, child: ChildSlot, thread: ThreadSlot) -> None:
-        self._child, self._thread = child, thread
+    def __init__(self, child: ChildSlot, thread: ThreadSlot, sessions: Sessions) -> None:
+        self._child, self._thread, self.sessions = child, thread, sessions
         self._current: ChildSlot | ThreadSlot = child
 
     async def start(self) -> None:
@@ -22,9 +23,17 @@ class SharingSlot:
         await self._child.start()
 
     def run(self, unit: Unit) -> Coroutine[Any, Any, UnitReport]:
-        """Run *unit* and report how each of its calls ended, as the slot for it does."""
-        self._current = self._thread if unit.is_shared else self._child
+        """Run *unit* and report how each of its calls ended, as the slot for it does; raises `SessionLost`."""
+        if unit.session:
+            self._current = self.sessions.slot_for(unit)
+        else:
+            self._current = self._thread if unit.is_shared else self._child
         return self._current.run(unit)
+
+    def keep(self, session: str) -> None:
+        """Keep the child, which has just reported, as the process of *session*."""
+        if self._current is self._child and (child := self._child.part_with_child()) is not None:
+            self.sessions.adopt(session, child)
 
     def cancel(self, unit_id: int) -> None:
         """Stop *unit_id*, as far as that is possible where it runs."""
@@ -38,6 +47,10 @@ class SharingSlot:
         """End *unit_id* by force, where that is possible."""
         self._current.kill(unit_id)
 
+    def tell(self, unit_id: int, item: int, message: bytes) -> bool:
+        """Hand *message* to call *item* of *unit_id*, where that is possible; return whether it has it."""
+        return self._current.tell(unit_id, item, message)
+
     async def cut(self, unit_id: int) -> int | None:
         """Let *unit_id* end with the call that runs; return how many of its calls can have begun then."""
         return await self._current.cut(unit_id)
@@ -47,6 +60,7 @@ class SharingSlot:
         await self._child.vacate()
 
     async def close(self) -> None:
-        """End both, and the unit with them."""
+        """End them all, and the unit with them."""
         await self._thread.close()
         await self._child.close()
+        await self.sessions.close()

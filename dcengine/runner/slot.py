@@ -18,7 +18,7 @@ from .live import STREAMS, joined
 from .nursery import ChildProcess, Nursery
 from .reports import cause_of, ended_in, hidden, padded
 from .tail import CUT_OFF, left_out_line
-from .units import Ending, Live, Unit, UnitReport
+from .units import Ending, Live, Told, Unit, UnitReport
 from .wire import Kind
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ PATIENCE = 5.0  #: seconds for a killed child to be gone
 CUT_SECONDS = 0.002  #: after which a child has surely seen that its unit is cut before it begins the next call
 REST_SECONDS = 60.0  #: after which a child that holds devices and has nothing to do is ended
 SPAWN_LIMIT = 3  #: children that may end before they had anything to do
+UNREAD_LIMIT = 64 << 20  #: bytes that a child may have been told and not read before it is told no more
 OVERHEAR_SECONDS = 0.1  #: between two looks at what a child's C code writes and the child does not read
 
 _live_decoder = msgspec.msgpack.Decoder(Live)
@@ -147,6 +148,19 @@ class ChildSlot:
             turn.is_cancelled = True
             self._kill(turn, "kill")
 
+    def tell(self, unit_id: int, item: int, message: bytes) -> bool:
+        """Hand *message* to the process that runs call *item* of *unit_id*; return whether it has it.
+
+        It has not if it does not run here, or lets too much lie unread.
+        """
+        turn, child = self._turn, self._child
+        if turn is None or turn.unit.id != unit_id or not turn.sequence or turn.report.done() or child is None:
+            return False
+        if child.unread > UNREAD_LIMIT:
+            return False
+        child.send(Kind.TELL, _encoder.encode(Told(unit=unit_id, item=item, data=message)))
+        return True
+
     async def vacate(self) -> None:
         """End a child that holds devices and has nothing to do: somebody else is to have all of their memory."""
         if self._turn is None:
@@ -165,6 +179,14 @@ class ChildSlot:
         if self._child is not None:
             self._child.kill()
             await asyncio.wait([self._child.ended], timeout=PATIENCE)
+
+    def part_with_child(self) -> ChildProcess | None:
+        """Give away the child, which has just reported; the next unit gets another."""
+        child, self._child = self._child, None
+        self._stop_resting()
+        if not self._is_closed:
+            self._spawn_soon()
+        return child
 
     # ---- the child -------------------------------------------------------------------------
 
@@ -329,7 +351,8 @@ class ChildSlot:
             last = msgspec.structs.replace(last, lines=last.lines + turn.overheard)
         if not turn.parts and len(last.endings) == turn.unit.count:
             return last  # the usual case; the values stay packed as they came
-        return padded(ended_in([*turn.parts, last]), turn.unit, seconds=last.seconds, lines=last.lines)
+        whole = padded(ended_in([*turn.parts, last]), turn.unit, seconds=last.seconds, lines=last.lines)
+        return msgspec.structs.replace(whole, session=last.session)
 
     def _salvaged(self, turn: Turn, child: ChildProcess, status: int) -> UnitReport:
         """Return what is known of a unit whose child has ended."""

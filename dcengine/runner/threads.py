@@ -86,6 +86,10 @@ class ThreadSlot:
 
     interrupt = kill = cancel  # a thread knows no more forceful way
 
+    def tell(self, unit_id: int, item: int, message: bytes) -> bool:
+        """Tell nothing: in a process of many calls nobody could know for which of them it is."""
+        return False
+
     async def cut(self, unit_id: int) -> int | None:
         """Let *unit_id* end with the call that runs; return how many of its calls can have begun then."""
         turn = self._turn

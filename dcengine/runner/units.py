@@ -34,6 +34,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     along: dict[bytes, bytes] = {}  #: values that the calls refer to, so small that they come with the unit
     spool: str = ""  #: folder that large results are left in; without one they are reported themselves
     patience: int = 0  #: calls that may fail in a row before the unit ends: then others try the rest; 0 for all
+    session: str = ""  #: the session in whose process it is to run; empty for the slot's own
+    begins: bool = False  #: the session, which is not there yet
 
 
 class Ending(IntEnum):
@@ -55,6 +57,7 @@ class UnitReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     values: bytes  #: packed by `codec.pack`, one per call
     seconds: float = 0.0  #: time spent in the calls
     lines: int = 0  #: live messages sent for this unit; the engine waits for so many
+    session: str = ""  #: what its process is called from now on, since something stays there
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -65,3 +68,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     item: int  #: index of the call within the unit
     kind: str  #: stdout, stderr, progress, or one of `live.RICH`
     data: bytes  #: UTF-8 text; for progress, msgpack of `verbs.Progress`; for rich kinds JSON
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Something a running call is told before it ends."""
+
+    unit: int
+    item: int  #: index of the call within the unit; another one must not hear it
+    data: bytes  #: what it means, whoever listens knows

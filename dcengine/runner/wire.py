@@ -23,6 +23,7 @@ class Kind(IntEnum):
     LIVE = 4  #: child: a `Live`
     PART = 5  #: child: a `UnitReport` of the next finished calls, more will follow
     REPORT = 6  #: child: a `UnitReport` of the last finished calls; the unit is over
+    TELL = 7  #: slot: a `Told` for a call that runs
 
 
 def frame(kind: Kind, body: bytes) -> list[bytes]:

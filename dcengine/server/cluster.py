@@ -15,6 +15,7 @@ from .speaking import LIMIT, PROJECT, Parameter, speaks
 _Given = Annotated[str, Meta(min_length=1)]
 TAGS = Parameter("tags", str, "A tag expression, or the tags to be given.")
 WORKER = Parameter("name", _Given, "The name of the worker.")
+SESSION = Parameter("name", _Given, "The name of the session.")
 NICKNAME = Parameter("nickname", _Given, "The nickname of the contributor.")
 SPAN = Parameter("span", Span, "The time over which credit is summed.")
 
@@ -33,6 +34,16 @@ async def explain(request: web.Request) -> web.Response:
 async def tag_worker(request: web.Request) -> web.Response:
     tags = request.query.get("tags", "")
     return json_answer(await request.app[VERBS].tag_worker(required(request, "name"), tags))
+
+
+@speaks(Verbs.sessions)
+async def sessions(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].sessions())
+
+
+@speaks(Verbs.end_session, query=[SESSION.needed])
+async def end_session(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].end_session(required(request, "name")))
 
 
 @speaks(Verbs.leaderboard, query=[PROJECT, SPAN, LIMIT])

@@ -49,6 +49,12 @@ class Retried(TypedDict):
     retried: int
 
 
+class WasTold(TypedDict):
+    """Whether the running code's process has it."""
+
+    told: bool
+
+
 class Cancelled(TypedDict):
     """How many jobs were cancelled."""
 
@@ -143,6 +149,12 @@ async def interrupt(request: web.Request) -> web.Response:
 @speaks(Verbs.kill)
 async def kill(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].kill(id_in(request, "job")))
+
+
+@speaks(Verbs.tell, body=bytes_of("What to hand over, as it is."), answer=json_of(WasTold))
+async def tell(request: web.Request) -> web.Response:
+    id, message = id_in(request, "job"), await body_of(request, BYTES)
+    return json_answer(WasTold(told=await request.app[VERBS].tell(id, message)))
 
 
 @speaks(Verbs.cancel)

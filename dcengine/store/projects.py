@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import NotFound, ProjectInUse
-from ..jobs import JobState, Project, Stage, State
+from ..errors import InvalidOption, NotFound, ProjectInUse
+from ..jobs import JobState, Project, Stage, State, check_shapes
 from ..verbs import ProjectSpec, StageSpec
 from .gathering import count_down
 from .handing import Consequences
@@ -143,8 +143,13 @@ class DeclareProject:
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[DeclareProject]) -> list[Any]:
         return [operation._declare(connection, names) for operation in operations]
 
-    def _declare(self, connection: sqlite3.Connection, names: Names) -> Declared | ProjectInUse:
+    def _declare(self, connection: sqlite3.Connection, names: Names) -> Declared | ProjectInUse | InvalidOption:
         project = project_in(connection, self.spec.name)
+        steps = self._steps(project)
+        try:
+            check_shapes([(step.name, step.shape) for step in steps])
+        except InvalidOption as error:
+            return error
         if project is None:
             id = connection.execute(
                 "INSERT INTO project (name, created, is_paused) VALUES (?, ?, TRUE)", (self.spec.name, self.at)
@@ -156,14 +161,15 @@ class DeclareProject:
         else:
             id = project.id
         before = [] if project is None else [(stage.name, stage.kind, stage.shape) for stage in project.stages]
-        if before != [(spec.name, spec.kind, spec.shape) for spec in self.spec.stages]:
+        if before != [(step.name, step.kind, step.shape) for step in steps]:
             (open,) = connection.execute(COUNT_OPEN, (id,)).fetchone()
             if open:
                 return ProjectInUse(self.spec.name, ", ".join(name for name, *_ in before), open)
-            self._place(connection, id)
-        connection.execute(
-            "UPDATE project SET protocol = ?, is_open = ? WHERE id = ?", (self.spec.protocol, self.spec.is_open, id)
-        )
+            self._place(connection, id, steps)
+        if project is None or not self.spec.is_partial:
+            connection.execute(
+                "UPDATE project SET protocol = ?, is_open = ? WHERE id = ?", (self.spec.protocol, self.spec.is_open, id)
+            )
         changed = self._change(connection, names, id)
         declared = project_in(connection, self.spec.name)
         assert declared is not None
@@ -173,11 +179,18 @@ class DeclareProject:
         ]
         return Declared(declared, changed, queued)
 
-    def _place(self, connection: sqlite3.Connection, project: int) -> None:
-        """Give the declared stages their places; the others keep their rows below zero."""
+    def _steps(self, project: Project | None) -> Sequence[Stage | StageSpec]:
+        """Return the whole row of stages: of a partial spec with those of *project* that it does not name."""
+        if project is None or not self.spec.is_partial:
+            return self.spec.stages
+        named = {spec.name: spec for spec in self.spec.stages}
+        return [*(named.pop(stage.name, stage) for stage in project.stages), *named.values()]
+
+    def _place(self, connection: sqlite3.Connection, project: int, steps: Sequence[Stage | StageSpec]) -> None:
+        """Give the stages in *steps* their places; the others keep their rows below zero."""
         connection.execute("UPDATE stage SET position = -id WHERE project = ?", (project,))
-        for position, spec in enumerate(self.spec.stages):
-            (stage,) = connection.execute(PLACE_STAGE, (project, position, spec.name, spec.is_paused)).fetchone()
+        for position, step in enumerate(steps):
+            (stage,) = connection.execute(PLACE_STAGE, (project, position, step.name, step.is_paused)).fetchone()
             connection.executemany(
                 "INSERT OR IGNORE INTO counter (stage, state, n) VALUES (?, ?, 0)",
                 [(stage, int(state)) for state in State],

@@ -22,7 +22,8 @@ PAGE_ROWS, PAGE_BYTES = 256, 16 << 20  #: of reports in one answer
 SELECT_JOB = f"""
 SELECT job.id, project.name, job.number, function.name, job.state, task.state, job.batch, task.attempt, task.errors,
     need.tags, task.priority, task.worker, job.created, job.finished, progress.done, progress.total, progress.text,
-    CASE WHEN job.state = 2 THEN payload.output END, stage.name, task.generation, task.flags, job.parent
+    CASE WHEN job.state = 2 THEN payload.output END, stage.name, task.generation, task.flags, job.parent,
+    (SELECT name FROM submitter WHERE submitter.id = job.submitter)
 FROM job
 JOIN project ON project.id = job.project AND project.is_deleted = 0
 JOIN task ON task.id = {CURRENT_TASK}
@@ -34,7 +35,8 @@ LEFT JOIN progress ON progress.job = job.id
 """
 SELECT_BATCH = """
 SELECT batch.id, project.name, function.name, batch.state, batch.count, batch.succeeded, batch.failed, batch.cancelled,
-    batch.first_job, need.tags, batch.priority, batch.created, batch.finished
+    batch.first_job, need.tags, batch.priority, batch.created, batch.finished,
+    (SELECT name FROM submitter WHERE submitter.id = batch.submitter)
 FROM batch
 JOIN stage ON stage.id = batch.stage
 JOIN project ON project.id = stage.project
@@ -162,7 +164,7 @@ class Reads:
             id=id, project=status.project, number=first_number + id - status.first_job, name=status.name,
             state="open" if chunk is None else state.name.lower(), task_state=state.name.lower(), batch=batch,
             tags=status.tags, priority=status.priority, created=status.created, attempt=1 if chunk else 0,
-            worker=chunk[3] if chunk else None, finished=chunk[4] / 1e6 if chunk else None,
+            worker=chunk[3] if chunk else None, finished=chunk[4] / 1e6 if chunk else None, submitter=status.submitter,
         )  # fmt: skip
 
     async def _batch_of(self, job: int) -> int:
@@ -371,12 +373,12 @@ def _page_end(sizes: list[Any], after: int) -> int:
 
 def job_status(row: Any) -> JobStatus:
     (id, project, number, name, state, task_state, batch, attempt, errors, tags, priority, worker) = row[:12]
-    created, finished, done, total, text, failure, stage, generation, flags, parent = row[12:]
+    created, finished, done, total, text, failure, stage, generation, flags, parent, submitter = row[12:]
     return JobStatus(
         id=id, project=project, number=number, name=name or "", state=JobState(state).text,
         task_state=State(task_state).name.lower(), batch=batch, attempt=attempt, errors=errors,
         stage=stage or "", generation=generation, flags=flags, parent=parent, tags=tags, priority=priority,
-        worker=worker, created=created / 1e6,
+        worker=worker, created=created / 1e6, submitter=submitter or "",
         finished=None if finished is None else finished / 1e6,
         progress=None if done is None else Progress(done, total, text),
         reason=unpack_failure(failure).sentence if failure else None,
@@ -388,9 +390,10 @@ def _reason(failure: bytes) -> str:
 
 
 def _batch_status(row: Any) -> BatchStatus:
-    (id, project, name, state, count, succeeded, failed, cancelled, first_job, tags, priority, created, finished) = row
+    (id, project, name, state, count, succeeded, failed, cancelled, first_job, tags, priority, created) = row[:12]
+    finished, submitter = row[12:]
     return BatchStatus(
         id=id, project=project, name=name, state=JobState(state).text, count=count, succeeded=succeeded, failed=failed,
         cancelled=cancelled, first_job=first_job, tags=tags, priority=priority, created=created / 1e6,
-        finished=None if finished is None else finished / 1e6,
+        finished=None if finished is None else finished / 1e6, submitter=submitter or "",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from .explanations import Explanation, explain
 from .expressions import (
     LOOKED_UP,
+    SESSION,
     Devices,
     Expression,
     devices_of,
@@ -12,10 +13,12 @@ from .expressions import (
     with_versions,
 )
 from .offers import Offer, devices_offered, parse_offer
-from .quantities import compare
+from .quantities import compare, quantity
+from .sessions import session_of, with_session
 
 __all__ = [
     "LOOKED_UP",
+    "SESSION",
     "Devices",
     "Explanation",
     "Expression",
@@ -27,6 +30,9 @@ __all__ = [
     "looked_up",
     "parse",
     "parse_offer",
+    "quantity",
+    "session_of",
     "with_devices",
+    "with_session",
     "with_versions",
 ]

@@ -2,8 +2,8 @@
 
 An expression is made of clauses (``gpu``, ``gpu.memory>=16GiB``, ``python==3.11.*``, ``site==lab``),
 joined by ``&`` and ``|``, negated by ``!``, grouped by parentheses; ``&`` binds tighter than ``|``.
-``devices(gpu=1)`` asks for so many of a worker's devices for a task alone; it stands beside the others,
-joined by ``&``.
+``devices(gpu=1)`` asks for so many of a worker's devices for a task alone, ``session(NAME)`` for the worker where
+that session is; they stand beside the others, joined by ``&``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ DEPTH_LIMIT = 50  #: parentheses and negations inside each other
 DEVICES_LIMIT = 1024  #: devices of one kind that a task may ask for
 
 LOOKED_UP = re.compile(r"(?:pkg|exe)\.[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  #: tags that are looked for on demand
+
+SESSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")  #: names of sessions
 
 _COUNT = re.compile(r"[0-9]{1,6}")
 _OPERATOR = re.compile(r"==|!=|>=|<=|>|<|=")
@@ -108,6 +110,19 @@ class Devices(Expression):
 
     def __str__(self) -> str:
         return f"devices({self.kind}={self.count})"
+
+
+@dataclass(frozen=True)
+class InSession(Expression):
+    """The task is to run where a session is; any worker may begin one, so the engine knows which."""
+
+    name: str
+
+    def matches(self, offered: Offer) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return f"session({self.name})"
 
 
 @dataclass(frozen=True)
@@ -259,6 +274,8 @@ class _Reader:
             raise self._wrong("a tag is missing")
         if name == "devices" and self._take("("):
             return self._devices()
+        if name == "session" and self._take("("):
+            return self._session()
         operator = self._match(_OPERATOR)
         if operator is None:
             return Present(name)
@@ -278,6 +295,12 @@ class _Reader:
         if not self._take(")"):
             raise self._wrong("this devices( is not closed; another kind is asked for by another devices(...)")
         return Devices(kind, int(count))
+
+    def _session(self) -> Expression:
+        name = self._match(SESSION)
+        if name is None or not self._take(")"):
+            raise self._wrong("a session is written like session(training)")
+        return InSession(name)
 
     def _value(self) -> str:
         quoted = QUOTED_VALUE.match(self._text, self._at)

@@ -18,6 +18,7 @@ from .cluster import (
     JoinTicket,
     LeaderboardRow,
     OtherVersions,
+    SessionStatus,
     Span,
     WorkerStatus,
     WorkerVerdict,
@@ -93,6 +94,7 @@ __all__ = [
     "Registered",
     "Registration",
     "Report",
+    "SessionStatus",
     "Span",
     "StageOutput",
     "StageSpec",
@@ -183,6 +185,14 @@ class Verbs(Protocol):
 
     async def kill(self, id: int) -> JobStatus:
         """Cancel the job; if it runs, end its process at once."""
+        ...
+
+    async def tell(self, id: int, message: bytes) -> bool:
+        """Hand *message* to the running code of the job, where a front end's word to a widget goes; False if none runs.
+
+        What it means is between whoever sends it and what listens there; without a listener nobody hears it.
+        Raises `PayloadTooLarge` above 32 MiB.
+        """
         ...
 
     async def cancel(self, id: int) -> JobStatus:
@@ -400,6 +410,14 @@ class Verbs(Protocol):
 
         Jobs that wait are matched anew. Raises `NotFound`, `InvalidTags`, `WorkerUnfit`.
         """
+        ...
+
+    async def sessions(self) -> list[SessionStatus]:
+        """Return the sessions that live, and the lost ones of which nobody was told yet."""
+        ...
+
+    async def end_session(self, name: str) -> bool:
+        """End a session and what runs in it; return False if there is none. What still waits for it fails."""
         ...
 
     async def leaderboard(

@@ -53,6 +53,18 @@ class OtherVersions(msgspec.Struct, frozen=True, kw_only=True):
     compared: int  #: workers, those with the same version included
 
 
+class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A session: one process of a worker, in which state stays from call to call."""
+
+    name: str
+    worker: str
+    state: Literal["busy", "idle", "lost"]
+    began: float  #: Unix seconds
+    idle: float = 0.0  #: seconds since its last call ended
+    job: int | None = None  #: that runs there, or ran last
+    lost: str | None = None  #: what became of its process
+
+
 class LeaderboardRow(msgspec.Struct, frozen=True):
     """A contributor's credit in one project."""
 

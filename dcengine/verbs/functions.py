@@ -33,6 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     speculative: bool = False  #: safe to run twice at once: a straggler gets a second worker, the first result counts
     isolate: bool = True  #: in a process of its slot; False: in the worker's own, where nothing can be interrupted
     remote: bool = False  #: the result stays on the worker until it is asked for
+    session: str | None = None  #: one living process, in which state stays from call to call; single calls only
 
     @property
     def how(self) -> int:
@@ -54,6 +55,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str] = {}  #: that the function uses, with their versions: to be compared with the workers'
     request: str | None = None  #: idempotency key: a repeated request gets the same answer
     submitter: str = ""
+    origin: str = ""  #: the id of the kernel that sends it, which does not end for being idle before it has ended
 
 
 class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,3 +68,4 @@ class BatchSubmission(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str] = {}  #: that the function uses, with their versions: to be compared with the workers'
     request: str | None = None
     submitter: str = ""
+    origin: str = ""  #: as in `Submission`

@@ -30,6 +30,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0  #: grows when a later stage sends the job back
     flags: int = 0  #: voters who said that the input of this generation is bad
     parent: int | None = None  #: the job whose part this is
+    submitter: str = ""  #: who brought it, as user@host
     stage: str = ""  #: where it is, or where it ended
     tags: str = ""
     priority: int = 0
@@ -57,7 +58,7 @@ class Line(msgspec.Struct, frozen=True):
     """Something that was said while a job ran."""
 
     number: int  #: grows from line to line, over all runs of the job and all lives of its engine
-    kind: str  #: stdout, stderr, note (the engine's own), or a rich kind: display, update, clear, result, error
+    kind: str  #: stdout, stderr, note (the engine's own), or a rich kind: display, update, clear, result, error, comm
     text: str  #: as printed; JSON for the rich kinds, as `runner.live.LiveChannel.show` took it
 
 
@@ -93,6 +94,7 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     created: float = 0.0
     finished: float | None = None
+    submitter: str = ""  #: who brought it, as user@host
     rate: float = 0.0  #: items per second, over the last seconds
     workers: list[str] = []
     warning: str | None = None

@@ -77,6 +77,9 @@ class ProjectSpec(msgspec.Struct, frozen=True, kw_only=True):
     submitter: str = ""
     protocol: str = ""  #: what old clients speak at ``/p/NAME/``, such as "distcompute"
     is_open: bool = False  #: anybody may lease its tasks, without a token
+    #: Of a project that exists, what is not named here stays as it is: its other stages, protocol, openness. New
+    #: stages come behind those that there are.
+    is_partial: bool = False
 
 
 class ImportStep(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from dcengine.cli.choosing import Json, told
 from dcengine.cli.showing import show_json, show_line, show_note, show_table
 from dcengine.errors import InvalidOption
 
+from .tagged import NAME, name_for
+
 if TYPE_CHECKING:
     from .specs import Spec
 
@@ -37,17 +39,26 @@ def install(
     user: User = False,
     sys_prefix: SysPrefix = False,
     prefix: Prefix = None,
-    name: Name = "dcengine",
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The name by which programs choose it.", show_default="dcengine, or dcengine-TAGS"),
+    ] = None,
     display_name: Annotated[
         str | None, typer.Option("--display-name", help="The name that people see.", show_default=False)
     ] = None,
+    tags: Annotated[
+        str, typer.Option("--tags", metavar="EXPR", help="Run it on a worker that has these tags, such as gpu.")
+    ] = "",
 ) -> None:
-    """Install the kernel; cells run with the Python of this command."""
+    """Install the kernel; cells run with the Python of this command, or with that of a worker."""
     from . import specs
 
     root = _root(user=user, sys_prefix=sys_prefix, prefix=prefix) or specs.user_root()
-    folder = specs.install(root, name, display_name)
+    name = name_for(tags) if name is None else name
+    folder = specs.install(root, name, display_name, tags=tags)
     show_line(f"installed the kernel {name} in {folder}")
+    if tags:
+        show_note(f"Jupyter will ask the engine for a worker with {tags}; so its environment needs dcengine too")
     found = [spec for spec in specs.installed() if spec.name == name]
     show_line(_next_step(name, folder, found))
 
@@ -62,16 +73,15 @@ def list_kernels(as_json: Json = False) -> None:
     if as_json:
         show_json([spec._asdict() for spec in rows])
     elif rows:
-        show_table("Kernels", ["name", "shown as", "python", "folder"], [(s[0], s[2], s[3], s[1]) for s in rows])
+        table = [(spec.name, spec.display_name, spec.tags or "here", spec.interpreter, spec.folder) for spec in rows]
+        show_table("Kernels", ["name", "shown as", "runs on", "python", "folder"], table)
     else:
         show_note("Jupyter finds no dcengine kernel here; install one: dcengine kernel install")
 
 
 @app.command("uninstall")
 @told
-def uninstall(
-    user: User = False, sys_prefix: SysPrefix = False, prefix: Prefix = None, name: Name = "dcengine"
-) -> None:
+def uninstall(user: User = False, sys_prefix: SysPrefix = False, prefix: Prefix = None, name: Name = NAME) -> None:
     """Remove the kernel from there, or from where Jupyter finds it first; notebooks are kept."""
     from . import specs
 

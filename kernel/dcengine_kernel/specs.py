@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from jupyter_core.paths import jupyter_data_dir, jupyter_path
 
 from dcengine.errors import DcengineError, InvalidOption
+from dcengine.tags import parse
 
-NAME = "dcengine"
+from .tagged import NAME, display_name_for, name_for, provisioning, tags_in
+
 MODULE = "dcengine_kernel"
 
 
@@ -51,6 +53,7 @@ class Spec(NamedTuple):
     folder: str
     display_name: str
     interpreter: str  #: "python" is the one that Jupyter itself runs in
+    tags: str = ""  #: what a worker must have to run it; empty: it runs where Jupyter does
 
 
 def user_root() -> Path:
@@ -65,13 +68,16 @@ def prefix_root(prefix: str | Path) -> Path:
     return Path(prefix).expanduser().absolute() / "share/jupyter"
 
 
-def install(root: Path, name: str = NAME, display_name: str | None = None) -> Path:
+def install(root: Path, name: str | None = None, display_name: str | None = None, *, tags: str = "") -> Path:
     """Install the kernel of this interpreter below *root*, in place of an older one of ours; return its folder.
 
-    Raises `InvalidOption` for a name that cannot be, or is another program's, and `KernelNotWritten`.
+    With *tags* it runs on a worker that has them. Raises `InvalidOption` for a name that cannot be, or is another
+    program's, `InvalidTags` and `KernelNotWritten`.
     """
     from ipykernel.kernelspec import get_kernel_dict
 
+    parse(tags)
+    name = name_for(tags) if name is None else name
     folder = _folder(root, name)
     if folder.exists() and _read(folder) is None:
         raise InvalidOption("--name", repr(name), f"another name: {folder} is not dcengine's")
@@ -81,7 +87,9 @@ def install(root: Path, name: str = NAME, display_name: str | None = None) -> Pa
         spec = json.loads((folder / "kernel.json").read_text())
         spec["argv"][0] = sys.executable  # so that Jupyter of another environment starts it as well
         spec["metadata"] |= get_kernel_dict()["metadata"]  # what the installed ipykernel can do
-        spec["display_name"] = display_name or (spec["display_name"] if name == NAME else name)
+        if tags:
+            spec["metadata"] |= provisioning(tags)
+        spec["display_name"] = display_name or (display_name_for(tags) if name == name_for(tags) else name)
         (folder / "kernel.json").write_text(json.dumps(spec, indent=1) + "\n")
     except OSError as error:
         raise KernelNotWritten(str(folder), error.strerror or str(error)) from error
@@ -121,7 +129,13 @@ def _read(folder: Path) -> Spec | None:
     try:
         spec: Any = json.loads((folder / "kernel.json").read_text())
         if MODULE in spec["argv"]:
-            return Spec(folder.name, str(folder), str(spec["display_name"]), str(spec["argv"][0]))
-    except (OSError, ValueError, KeyError, TypeError):
+            return Spec(
+                folder.name,
+                str(folder),
+                str(spec["display_name"]),
+                str(spec["argv"][0]),
+                tags_in(spec.get("metadata", {})),
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     return None

@@ -55,7 +55,15 @@ KEYS = {
         "lease_p99_ms_2000_workers",
         "engine_cores_2000_workers",
     ],
-    "notebook": ["kernel_start_vs_stock", "rtt_vs_stock_kernel"],
+    "notebook": [
+        "kernel_start_vs_stock",
+        "rtt_vs_stock_kernel",
+        "ws_rtt_vs_stock",
+        "ws_rtt_vs_zmq",
+        "lines_vs_stock",
+        "lease_p99_ms_during_flood",
+        "flood_rss_growth_mib",
+    ],
     "faults": ["child_lost_s", "worker_lost_s", "scheduler_lost_s", "engine_lost_s", "interrupt_p95_ms"],
     "imports": ["import_over_bare_ms", "bare_ms", "import_ms", "modules"],
 }

@@ -312,12 +312,14 @@ def nginx(folder: Path, port: int, upstream: int, *, cuts: bool) -> Iterator[Non
             http {{
               access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
               fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+              map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
               server {{
                 listen 127.0.0.1:{port};
                 location /farm/ {{
                   proxy_pass http://127.0.0.1:{upstream}{"/" if cuts else ""};
                   proxy_http_version 1.1;
-                  proxy_set_header Connection "";
+                  proxy_set_header Upgrade $http_upgrade;
+                  proxy_set_header Connection $connection_upgrade;
                   proxy_set_header X-Forwarded-For $remote_addr;
                   proxy_set_header X-Forwarded-Proto $scheme;
                   proxy_set_header X-Forwarded-Host $http_host;

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import dcengine
@@ -313,6 +314,21 @@ def test_a_corrected_function_holds_for_what_waits_at_its_stage(engine: str) -> 
     project.run()
 
     assert project.results(60) == ["right"] * 3
+
+
+def test_a_partial_declaration_leaves_the_other_stages_as_they_are(project: Project) -> None:
+    project.add([1])
+    alone = dcengine.Project(project.name)
+    alone.stage(name="double")(lambda number: 20 * number)
+    link = front.current()
+
+    link.call("declare_project", msgspec.structs.replace(alone.spec(), is_partial=True))
+    assert [stage.name for stage in dcengine.Project(project.name).status().stages] == ["take", "double", "say it"]
+    assert dcengine.Project(project.name).run().results(60) == ["<20>"]
+
+    alone.stage(name="last")(str.upper)
+    status = link.call("declare_project", msgspec.structs.replace(alone.spec(), is_partial=True))
+    assert [stage.name for stage in status.stages] == ["take", "double", "say it", "last"]
 
 
 def test_other_stages_are_refused_while_jobs_are_open(project: Project) -> None:

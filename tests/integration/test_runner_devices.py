@@ -19,6 +19,7 @@ from dcengine.errors import DevicesHidden, TaskTimeout
 from dcengine.runner import slot as slots
 from dcengine.runner.calls import Functions
 from dcengine.runner.code_cache import CodeCache
+from dcengine.runner.sessions import Sessions
 from dcengine.runner.sharing import SharingSlot
 from dcengine.runner.slot import ChildSlot
 from dcengine.runner.threads import ThreadSlot
@@ -57,7 +58,8 @@ def seen() -> tuple[int, str | None, str]:
 @asynccontextmanager
 async def sharing_slot(ear: Ear, functions: Functions | None = None) -> AsyncIterator[SharingSlot]:
     async with child_slot(ear) as child:
-        slot = SharingSlot(child, ThreadSlot("w1", ear, CodeCache(), functions or Functions()))
+        thread = ThreadSlot("w1", ear, CodeCache(), functions or Functions())
+        slot = SharingSlot(child, thread, Sessions(child._nursery, ear, "w1"))
         yield slot
         await slot.close()
 

@@ -28,6 +28,7 @@ from dcengine.verbs import (
     Line,
     ProjectSpec,
     Report,
+    SessionStatus,
     Span,
     StageSpec,
     Standing,
@@ -158,6 +159,10 @@ class EngineDouble(ProjectDouble):
         self._asked("kill")
         return await self.cancel(id)
 
+    async def tell(self, id: int, message: bytes) -> bool:
+        self._asked("tell")
+        return not self._known(id).is_final
+
     async def why(self, id: int) -> str:
         self._asked("why")
         return f"job {id} is {self._known(id).task_state}: no worker is free"
@@ -274,6 +279,14 @@ class EngineDouble(ProjectDouble):
     async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
         self._asked("tag_worker")
         return replace(self.fleet[0], name=name, tags=parse_offer(tags))
+
+    async def sessions(self) -> list[SessionStatus]:
+        self._asked("sessions")
+        return []
+
+    async def end_session(self, name: str) -> bool:
+        self._asked("end_session")
+        return False
 
     async def leaderboard(
         self, project: str = "functions", *, span: Span = "all", limit: int = 1000

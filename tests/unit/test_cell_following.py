@@ -12,7 +12,7 @@ import pytest
 import dcengine
 from dcengine.errors import EngineUnreachable, JobCancelled, TaskTimeout
 from dcengine.verbs import Line, Transcript
-from dcengine_magics.cells import following
+from dcengine_magics.cells import away
 from dcengine_magics.cells.following import Following
 from dcengine_magics.cells.replay import RemoteError
 from dcengine_magics.cells.stop_button import StopButton
@@ -45,8 +45,20 @@ class Scripted:
         self.done.append("kill")
 
 
+class NoComms:
+    """Stands for the widgets of a cell that has none."""
+
+    def reach(self, tell: Callable[[bytes], bool]) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+
 class Notes:
     """A replay that remembers."""
+
+    comms = NoComms()
 
     def __init__(self, error: RemoteError | None = None) -> None:
         self.error = error
@@ -61,8 +73,8 @@ class Notes:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "PAUSE", 0.001)
-    monkeypatch.setattr(following, "PATIENCE", 0.05)
+    monkeypatch.setattr(away, "PAUSE", 0.001)
+    monkeypatch.setattr(away, "PATIENCE", 0.05)
 
 
 def end(*texts: str) -> Transcript:
@@ -98,7 +110,7 @@ def test_an_engine_that_stays_away_ends_in_an_error_that_names_the_way_back(monk
     with pytest.raises(EngineUnreachable) as error:
         follow(handle, Notes(), monkeypatch)
 
-    assert "dcengine.job(7).result()" in error.value._render_traceback_()[-1]  # type: ignore[attr-defined]
+    assert "%distribute attach job 7" in error.value._render_traceback_()[-1]  # type: ignore[attr-defined]
 
 
 def test_stop_gives_up_an_engine_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

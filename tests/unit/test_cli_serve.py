@@ -33,6 +33,8 @@ class EmbeddedDouble:
         self.finished: Any = threading.Event()
         self.failure: Any = None
 
+    answers_front_ends = True
+
     def start(self) -> None:
         self.life.append("start")
 
@@ -117,6 +119,7 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
         "pilot_idle": 30.0,
         "worker_lease": 30.0,
         "output_limit": 16 << 20,
+        "session_idle": 3600.0,
         "worker_values": 8 << 30,
         "grace": 1.0,
         "processes": False,

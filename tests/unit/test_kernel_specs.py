@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from typer.testing import CliRunner, Result
 
+import dcengine
 from dcengine.cli import app
+from dcengine.endpoints import EndpointSettings
+from dcengine.errors import InvalidTags
 from dcengine_kernel import specs
+from dcengine_kernel.endpoint.kernelspecs import kernelspecs
+from dcengine_kernel.tagged import PROVISIONER, tags_in
 
 
 @pytest.fixture
@@ -163,3 +171,75 @@ def test_another_one_of_the_same_name_that_is_found_first_is_named(
     assert f"goes on using the one in {first}, of /elsewhere/python" in installed.stdout
     assert f"removed the kernel dcengine from {first}" in removed.stdout
     assert f"Jupyter still finds the one in {user_data / 'kernels/dcengine'}" in removed.stdout
+
+
+# ---- kernels on workers --------------------------------------------------------------------
+
+
+def provisioner_in(root: Path, name: str) -> object:
+    metadata: Any = spec_in(root, name)["metadata"]
+    return metadata.get("kernel_provisioner")
+
+
+def test_with_tags_it_is_named_after_them_and_started_by_our_provisioner(user_data: Path) -> None:
+    result = kernel("install", "--tags", "gpu.memory>=16GiB & site=lab")
+
+    assert result.exit_code == 0, result.output
+    name = "dcengine-gpu-memory-16gib-site-lab"
+    assert spec_in(user_data, name)["display_name"] == "dcengine (gpu.memory>=16GiB & site=lab)"
+    assert provisioner_in(user_data, name) == {
+        "provisioner_name": "dcengine",
+        "config": {"tags": "gpu.memory>=16GiB & site=lab"},
+    }
+    assert "needs dcengine too" in result.stderr
+
+
+def test_without_tags_no_provisioner_is_needed(user_data: Path) -> None:
+    kernel("install")
+
+    assert provisioner_in(user_data, "dcengine") is None
+
+
+def test_the_list_says_what_runs_on_workers(user_data: Path) -> None:
+    kernel("install")
+    kernel("install", "--tags", "gpu", "--name", "big")
+
+    tags = {one["name"]: one["tags"] for one in json.loads(kernel("list", "--json").stdout)}
+    assert tags == {"big": "gpu", "dcengine": ""}
+    assert spec_in(user_data, "big")["display_name"] == "big"
+
+
+def test_tags_that_cannot_be_are_refused(user_data: Path) -> None:
+    result = kernel("install", "--tags", "gpu >=")
+
+    assert result.exit_code == 1
+    assert "gpu >=" in result.stderr
+    assert not user_data.exists()
+
+
+def test_the_provisioner_is_found_by_its_name() -> None:
+    (entry,) = entry_points(group="jupyter_client.kernel_provisioners", name=PROVISIONER)
+
+    assert issubclass(entry.load(), LocalProvisioner)
+
+
+def test_the_endpoint_has_a_kernel_for_each_expression_in_the_settings() -> None:
+    found = kernelspecs(EndpointSettings(kernel_tags=("gpu", "gpu>1", "gpu<1", "日本", "gpu")))
+
+    tagged = {
+        name: (spec.display_name, tags_in(spec.metadata)) for name, spec in found.items() if tags_in(spec.metadata)
+    }
+    assert next(iter(found)) == "dcengine"
+    assert list(tagged.values()) == [(f"dcengine ({tags})", tags) for tags in ("gpu", "gpu>1", "gpu<1", "日本")]
+    assert list(tagged)[:2] == ["dcengine-gpu", "dcengine-gpu-1"]
+
+
+def test_the_endpoints_own_kernel_can_be_started_with_tags_too() -> None:
+    own = kernelspecs(EndpointSettings())["dcengine"]
+
+    assert own.metadata["kernel_provisioner"] == {"provisioner_name": "dcengine", "config": {}}
+
+
+def test_expressions_that_cannot_be_are_refused_before_an_engine_starts(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTags):
+        dcengine.Engine(tmp_path / "jobs.db", workers=0, kernel_tags=["gpu >="])

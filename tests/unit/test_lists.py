@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 
-from dcengine.lists import Leaderboard, WorkerList
-from dcengine.verbs import LeaderboardRow, ProjectStatus, StageStatus, WorkerStatus
+from dcengine.lists import JobList, Leaderboard, Sentence, WorkerList, clock
+from dcengine.verbs import BatchStatus, JobStatus, LeaderboardRow, ProjectStatus, StageStatus, WorkerStatus
 
 ROWS = [LeaderboardRow("alice", 3000, 0.75), LeaderboardRow("\x1b[31mbob", 1000, 0.25)]
 
@@ -44,6 +44,41 @@ def test_how_a_project_stands_prints_as_a_table() -> None:
         r"nobody\x1b[31m",
     ]
     assert repr(ProjectStatus(name="x", is_paused=True, stages=[])) == "project x (paused): 0 of 0 job(s) have ended"
+
+
+def job(id: int, project: str = "functions", **facts: object) -> JobStatus:
+    facts = {"name": "f", "stage": "a", "state": "open", "task_state": "queued", "created": 1e9, **facts}
+    return JobStatus(id=id, project=project, number=7, **facts)  # type: ignore[arg-type]
+
+
+def test_jobs_print_by_what_they_are_found_again_and_without_columns_in_which_nothing_stands() -> None:
+    when = clock(1e9)
+    found = JobList([job(3, state="failed", errors=2, reason="ValueError:\x1b[31m no"), job(2, "photos", worker="w1")])
+
+    assert [line.split() for line in repr(found).splitlines()] == [
+        ["job", "what", "state", "worker", "errors", "submitted", "reason"],
+        ["3", "f", "failed", "2", *when.split(), "ValueError:\\x1b[31m", "no"],
+        ["photos/7", "a", "queued", "w1", *when.split()],
+    ]
+
+
+def test_batches_print_before_the_jobs_beside_them() -> None:
+    batch = BatchStatus(
+        id=1, project="functions", name="f", state="failed", count=4096, succeeded=4000, failed=96, created=1e9
+    )
+    batches, jobs = repr(JobList([job(3)], [batch])).split("\n\n")
+
+    assert batches.splitlines()[1].split()[:6] == ["1", "f", "failed", "4,096", "4,096", "96"]
+    assert jobs.splitlines()[0].split() == ["job", "function", "state", "submitted"]
+    assert repr(JobList()) == "no jobs"
+
+
+def test_lists_of_jobs_and_sentences_are_the_same_after_pickling() -> None:
+    found = JobList([job(3)], [], "photos")
+    again = pickle.loads(pickle.dumps(found))
+
+    assert (again, again.project, repr(again)) == (found, "photos", repr(found))
+    assert repr(pickle.loads(pickle.dumps(Sentence.of("it waits")))) == "it waits"
 
 
 def test_an_empty_leaderboard_says_so() -> None:

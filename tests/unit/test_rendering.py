@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcengine.lists import Explained, Leaderboard, WorkerList
+from dcengine.lists import Explained, JobList, Leaderboard, Sentence, WorkerList
 from dcengine.verbs import (
     BatchStatus,
     Explanation,
@@ -26,7 +26,7 @@ from dcengine.verbs import (
 from dcengine_magics.views import rendering, wording
 
 TAGS = {"div", "span", "b", "bdi", "table", "thead", "tbody", "tr", "th", "td"}
-ATTRIBUTES = {"style", "role", "aria-valuemin", "aria-valuemax", "aria-valuenow"}
+ATTRIBUTES = {"style", "colspan", "role", "aria-valuemin", "aria-valuemax", "aria-valuenow"}
 MARK = "Qq7"
 HOSTILE = [
     f"<script>alert('{MARK}')</script>",
@@ -93,7 +93,21 @@ def explanation(text: str) -> tuple[str, str]:
     return rendering.explanation_html(explained), repr(explained)
 
 
-FORMS = [batch, job, project, leaderboard, workers, explanation]
+def jobs(text: str) -> tuple[str, str]:
+    facts = {"name": text, "stage": text, "worker": text, "tags": text, "reason": text, "errors": 1}
+    rows = [
+        JobStatus(id=1, project="functions", number=1, state="failed", task_state="failed", **facts),  # type: ignore[arg-type]
+        JobStatus(id=2, project=text, number=1, state="open", task_state="queued", **facts),  # type: ignore[arg-type]
+    ]
+    found = JobList(rows, [BatchStatus(id=1, project=text, name=text, state="failed", count=9, failed=2)])
+    return rendering.jobs_html(found), repr(found)
+
+
+def sentence(text: str) -> tuple[str, str]:
+    return rendering.sentence_html(Sentence.of(text)), repr(Sentence.of(text))
+
+
+FORMS = [batch, job, project, leaderboard, workers, explanation, jobs, sentence]
 
 
 class Reader(HTMLParser):

@@ -29,11 +29,11 @@ from dcengine_magics.views.subjects import (
     IDLE_LOOKS,
     LOST,
     BatchSubject,
-    ExplanationSubject,
     JobSubject,
     LeaderboardSubject,
     Pace,
     ProjectSubject,
+    StillSubject,
     WorkersSubject,
     subject_of,
 )
@@ -183,7 +183,7 @@ def test_everything_that_is_shown_has_its_subject() -> None:
     assert isinstance(subject_of(JobHandle(way, 1)), JobSubject)
     assert isinstance(subject_of(Leaderboard()), LeaderboardSubject)
     assert isinstance(subject_of(WorkerList()), WorkersSubject)
-    assert isinstance(subject_of(EXPLAINED), ExplanationSubject)
+    assert isinstance(subject_of(EXPLAINED), StillSubject)
 
 
 def test_an_explanation_is_as_it_was_when_it_was_asked_for() -> None:

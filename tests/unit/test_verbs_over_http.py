@@ -44,6 +44,7 @@ from dcengine.verbs import (
     Registered,
     Registration,
     Report,
+    SessionStatus,
     StageOutput,
     StageSpec,
     StageStatus,
@@ -175,6 +176,7 @@ ASKED = [
     Asked("edit", (7, PICKLED), {}, JOB),
     Asked("interrupt", (7,), {}, JOB),
     Asked("kill", (7,), {}, JOB),
+    Asked("tell", (7, b"\x00a word"), {}, True),
     Asked("cancel", (7,), {}, JOB),
     Asked("cancel_unfinished", (), {}, 12),
     Asked("batch", (7,), {}, None),
@@ -251,6 +253,8 @@ ASKED = [
     Asked("workers", (), {}, [WORKER]),
     Asked("explain", ("gpu & cuda>=12",), {}, Explanation(sentence="nobody", workers=[VERDICT])),
     Asked("tag_worker", (ODD, "gpu,note='a, b'"), {}, WORKER),
+    Asked("sessions", (), {}, [SessionStatus(name="x", worker=ODD, state="idle", began=1.5, idle=2.5, job=3)]),
+    Asked("end_session", (ODD,), {}, True),
     Asked("leaderboard", (ODD,), {"span": "week", "limit": 5}, [ROW]),
     Asked("standing", (ODD, ODD), {"span": "month"}, Standing(ODD, 3, 14, 15)),
     Asked("status", (), {}, ENGINE),
@@ -349,7 +353,7 @@ REPEATABLE = {
     *("deletion", "imported", "project", "projects", "outputs", "failed_jobs", "find_job", "workers", "explain"),
     *("registered_worker", "held_tasks", "outside_workers"),
     *("leaderboard", "standing", "status", "join_ticket", "value", "read_value", "tokens"),
-    "banned_contributors",
+    *("banned_contributors", "sessions"),
     # What carries a name that the engine keeps, or says where something is to be.
     *("submit", "submit_batch", "add_jobs", "declare_project"),
     # What the engine answers alike when it is said again.

@@ -21,6 +21,22 @@ class Cell:
     colors: str = ""  #: the notebook's, for tracebacks
     sources: dict[str, tuple[int, str]] = field(default_factory=dict)  #: other cells, by file: number and source
     lent: frozenset[str] = frozenset()  #: those of *out* that only a ``with`` binds; few want a closed file
+    given: dict[str, Any] = field(default_factory=dict)  #: further names, not packed: an item that it runs for
+    keep_above: int = 0  #: bytes above which a name that it makes stays where it is; 0: none does
+    token: str = ""  #: of the process in which it expects names that the notebook has left there
+    expects: frozenset[str] = frozenset()  #: these names
+    dropped: tuple[str, ...] = ()  #: keys of values that stayed there and that nobody needs any more
+    is_item: bool = False  #: one run of many: its value is wanted whatever its size, and shown only if it is a picture
+
+
+@dataclass(frozen=True)
+class Stayed:
+    """A value that a cell made and that stays in its process."""
+
+    key: str  #: by which it is found there
+    kind: str  #: its type, for people
+    size: str  #: for people, empty where nobody knows
+    reason: str  #: why it stays
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,6 +48,11 @@ class CellResult:
     has_value: bool = False  #: its last expression had a value
     value_is: str | None = None  #: the name among *names* that has this very value
     value: bytes | None = None  #: else the value as a parcel of the name ``_``, if it can travel
+    stays: dict[str, Stayed] = field(default_factory=dict)  #: names whose values stay there
+    session: str = ""  #: in whose process it ran, or which that became
+    worker: str = ""  #: of that session
+    token: str = ""  #: of the process
+    made_here: tuple[str, ...] = ()  #: all names that are there and come home, as values or as what stands for them
 
     def __repr__(self) -> str:
         return f"<what a cell made, {len(self.names) + len(self.value or b''):,} bytes; unpack() gives it by name>"
@@ -45,6 +66,22 @@ class CellResult:
         if self.value_is is not None:
             return made | {"_": made[self.value_is]}
         return made | unpack(self.value, here) if self.value is not None else made
+
+
+class FetchHeld:
+    """A function that returns a value that stays in the session where it is called."""
+
+    def __init__(self, key: str) -> None:
+        self.__module__, self.__qualname__ = "dcengine", "fetch"
+        self._key = key
+
+    def __reduce__(self) -> tuple[type[FetchHeld], tuple[str]]:
+        return FetchHeld, (self._key,)
+
+    def __call__(self) -> Any:
+        from .lasting import held
+
+        return held(self._key)
 
 
 class RunCell:

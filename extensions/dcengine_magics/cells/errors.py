@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from dcengine.errors import DcengineError, TaskError
 
 
@@ -56,6 +58,21 @@ class NamesCannotTravel(DcengineError, TypeError):
         )
 
 
+class StaysRemote(DcengineError, AttributeError, TypeError):
+    """A value that stays in a session was used here."""
+
+    def __init__(self, name: str, kind: str, worker: str, session: str, use: str) -> None:
+        DcengineError.__init__(self, name, kind, worker, session, use)
+        self.reference, self.kind, self.worker, self.session, self.use = name, kind, worker, session, use
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reference} is a {self.kind} that stays on worker {self.worker} (session {self.session}), "
+            f"so {self.use} does not work here; use it in a %%distribute cell, which runs there, "
+            f"or bring it here with {self.reference}.fetch() if it is only big"
+        )
+
+
 class RaisedInCell(TaskError):
     """The cell raised a syntax error or a group, for which IPython would show the frames that raise it here."""
 
@@ -100,3 +117,46 @@ class NoInputOnWorkers(TaskError, EOFError):
             f"{self.asked_by} cannot ask anybody on a worker; "
             "ask in a cell of the notebook and use the answer in the remote one"
         )
+
+
+class FailedOne(NamedTuple):
+    """An item that failed, as it is told of."""
+
+    place: int
+    label: str  #: the item, in short
+    sentence: str  #: its error
+    line: str  #: the last of the cell's lines that it met; empty where that is unknown
+
+    def __str__(self) -> str:
+        which = f"item {self.place} ({self.label})" if self.label else f"item {self.place}"
+        return f"{which}: {self.sentence}" + (f"\n    at {self.line}" if self.line else "")
+
+
+class ItemsFailed(DcengineError):
+    """The body of a cell failed for some of its items."""
+
+    results: Any = None  #: of the others, an error in the place of each that failed
+
+    def __init__(self, batch: int, count: int, failed: int, cancelled: int, listed: list[FailedOne]) -> None:
+        super().__init__(batch, count, failed, cancelled, listed)
+        self.batch, self.count = batch, count
+        self.failed, self.cancelled = failed, cancelled  #: how many
+        self.listed = listed  #: the first of those that failed
+
+    def __str__(self) -> str:
+        ended = [f"{self.failed:,} failed"] if self.failed else []
+        ended += [f"{self.cancelled:,} were cancelled"] if self.cancelled else []
+        rest = self.failed - len(self.listed)
+        lines = [f"of {self.count:,} items {' and '.join(ended)}", *(f"  {one}" for one in self.listed)]
+        lines += [f"  and {rest:,} more"] if rest else []
+        return "\n".join([*lines, self._way_out()])
+
+    def _way_out(self) -> str:
+        kept = "the other results are kept: they are in _, in the places of their items; "
+        if self.failed + self.cancelled == self.count:
+            kept = ""
+        return f"{kept}%distribute retry batch {self.batch} runs again what has none, and gives all of them"
+
+    def retry(self) -> Any:
+        """Run the failed items again; return all results."""
+        return self.results.retry()

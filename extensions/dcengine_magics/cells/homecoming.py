@@ -10,6 +10,7 @@ from . import parcel
 from .cell import CellResult
 from .errors import InvalidCell
 from .names import Names
+from .references import RemoteReference
 from .replay import RemoteValue, Replay
 
 if TYPE_CHECKING:
@@ -22,17 +23,20 @@ class Homecoming:
     def __init__(self, shell: InteractiveShell, replay: Replay, names: Names) -> None:
         self._shell, self._replay, self._names = shell, replay, names
 
-    def take(self, result: CellResult) -> None:
-        """Assign the names in *result*, and let ``_`` and ``Out`` have its last value."""
+    def take(self, result: CellResult) -> list[str]:
+        """Assign the names in *result*, which are returned, and let ``_`` and ``Out`` have its last value."""
         values = self._opened(result.names)
         for name, module in result.modules.items():
             found = self._imported(name, module)
             if found is not None:
                 values[name] = found
+        for name, stayed in result.stays.items():
+            values[name] = RemoteReference(name, stayed, result.session, result.worker)
         last = self._last_value(result, values)
         self._shell.push(values)
         if last is not None:
             self._replay.remember(last)
+        return list(values)
 
     def _opened(self, packed: bytes) -> dict[str, Any]:
         try:

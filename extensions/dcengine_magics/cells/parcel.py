@@ -10,6 +10,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Set
 from contextvars import ContextVar
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -18,15 +19,24 @@ import cloudpickle
 from dcengine.buffered import PROTOCOL
 from dcengine.modules import ship_local_modules_by_value
 
+from .references import RemoteReference
+from .still_widget import still, widget_class
+
 _here: ContextVar[dict[str, Any] | None] = ContextVar("dcengine_namespace", default=None)
 
 
-def pack_for_worker(values: Mapping[str, Any], namespace: Mapping[str, Any], hidden: Set[str] = frozenset()) -> bytes:
+def pack_for_worker(
+    values: Mapping[str, Any],
+    namespace: Mapping[str, Any],
+    hidden: Set[str] = frozenset(),
+    places: dict[str, str] | None = None,
+) -> bytes:
     """Return *values* of the notebook's *namespace* as one parcel; raises whatever their pickling raises.
 
-    Functions bring along what they use, but for *hidden* names, which every shell has its own values for.
+    Functions bring along what they use, but for *hidden* names, which every shell has its own values for. Of what
+    stays in sessions, the names of these are put into *places*.
     """
-    return _packed(OutgoingPacker, values, namespace, hidden)
+    return _packed(partial(OutgoingPacker, places=places), values, namespace, hidden)
 
 
 def pack_for_notebook(values: Mapping[str, Any], namespace: Mapping[str, Any], known: Set[str] = frozenset()) -> bytes:
@@ -37,7 +47,9 @@ def pack_for_notebook(values: Mapping[str, Any], namespace: Mapping[str, Any], k
     return _packed(ReturningPacker, values, namespace, known)
 
 
-def _packed(kind: type[Packer], values: Mapping[str, Any], namespace: Mapping[str, Any], known: Set[str]) -> bytes:
+def _packed(
+    kind: Callable[..., Packer], values: Mapping[str, Any], namespace: Mapping[str, Any], known: Set[str]
+) -> bytes:
     ship_local_modules_by_value()
     buffer = io.BytesIO()
     kind(buffer, namespace, known).dump(dict(values))
@@ -61,6 +73,13 @@ def reason_against(pack: Callable[[], object], value: object) -> str:
     except Exception as error:
         return f"a {type(value).__name__}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
     return ""
+
+
+def held(key: str) -> Any:
+    """Return the value that stays as *key* in the session that this process is."""
+    from .lasting import held
+
+    return held(key)
 
 
 class Namespace(dict[str, Any]):
@@ -103,7 +122,20 @@ class Packer(cloudpickle.Pickler, ABC):  # type: ignore[misc]  # cloudpickle has
 
 
 class OutgoingPacker(Packer):
-    """Packs for a worker, whose namespace is new."""
+    """Packs for a worker, whose namespace is new, or a session's."""
+
+    def __init__(
+        self, file: io.BytesIO, namespace: Mapping[str, Any], known: Set[str], places: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(file, namespace, known)
+        self._places = {} if places is None else places
+
+    def reducer_override(self, value: Any) -> Any:
+        """Reduce what stands for a value in a session to that value there; called by pickle for each object."""
+        if isinstance(value, RemoteReference):
+            self._places[value._session] = value._name
+            return held, (value._stayed.key,)
+        return super().reducer_override(value)
 
     def _function(self, function: FunctionType) -> Any:
         reduced, brought = self._reduced(function, self._linked)
@@ -118,6 +150,11 @@ class ReturningPacker(Packer):
     def __init__(self, file: io.BytesIO, namespace: Mapping[str, Any], known: Set[str]) -> None:
         super().__init__(file, namespace, known)
         self._alone: dict[str, Any] = {}  #: globals of functions that need what the notebook lacks
+        self._widget = widget_class()
+
+    def reducer_override(self, value: Any) -> Any:
+        """Reduce widgets, which live only here, to how they are now; called by pickle for each object."""
+        return still(value) if isinstance(value, self._widget) else super().reducer_override(value)
 
     def _function(self, function: FunctionType) -> Any:
         reduced, brought = self._reduced(function, self._linked)

@@ -19,6 +19,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from dcengine.codec import head_and_tail, message_of
+from dcengine.runner import staying
 
 from .cell import Cell
 from .errors import CellExited
@@ -67,9 +68,9 @@ class RemoteShell(InteractiveShell):
     # ---- around a cell -----------------------------------------------------------------------
 
     @contextmanager
-    def at_work(self, cell: Cell) -> Iterator[dict[str, Any]]:
-        """Be ready for *cell*; gives its namespace, which is forgotten at the end."""
-        main, module = sys.modules["__main__"], ModuleType("__main__")
+    def at_work(self, cell: Cell, module: ModuleType) -> Iterator[dict[str, Any]]:
+        """Be ready for *cell* in the namespace of *module*, which is given; the shell forgets both at the end."""
+        main = sys.modules["__main__"]
         sys.modules["__main__"] = module
         self._use(cell, module)
         try:
@@ -85,7 +86,7 @@ class RemoteShell(InteractiveShell):
         self.user_ns_hidden.clear()
         if self.history_manager is not None:
             self.history_manager.output_hist.clear()
-        self.displayhook.source = cell.source
+        self.displayhook.source, self.displayhook.is_of_item = cell.source, cell.is_item
         self.displayhook._ = self.displayhook.__ = self.displayhook.___ = ""
         self.init_user_ns()
         self.user_ns["exit"] = self.user_ns["quit"] = _leave
@@ -103,7 +104,7 @@ class RemoteShell(InteractiveShell):
 
     def _forget(self, cell: Cell) -> None:
         """Let go of all that belongs to *cell*, for it may be large."""
-        for file in (cell.file, *cell.sources):
+        for file in (cell.file, *cell.sources) if not staying.name() else ():  # there, its functions live on
             linecache.cache.pop(file, None)
             self.compile._filename_map.pop(file, None)
         self.last_execution_result = None

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 
 from dcengine.errors import PayloadTooLarge
 from dcengine.runner import displays, live
-from dcengine.runner.displays import without_widgets
 
 
-def show(kind: str, content: Mapping[str, Any]) -> None:
+def show(kind: str, content: Mapping[str, Any] | msgspec.Struct) -> None:
     """Say *content* in a live message of *kind*, after all text printed before."""
     channel = live.current()
     if channel is None:
@@ -37,7 +37,7 @@ class LivePublisher(DisplayPublisher):
         **__: object,
     ) -> None:
         """Send *data* to the notebook; with *update*, to where the same display id was shown before."""
-        content = {"data": without_widgets(data), "metadata": metadata or {}, "transient": transient or {}}
+        content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
         show("update" if update else "display", content)
 
     def clear_output(self, wait: bool = False) -> None:
@@ -49,6 +49,7 @@ class LiveDisplayHook(DisplayHook):
     """Shows the value of a remote cell's last expression."""
 
     source = ""  #: of the cell that runs
+    is_of_item = False  #: it runs once for each of many items, whose values come back as a list
 
     def quiet(self) -> bool:
         """Tell whether the cell ends with a semicolon."""
@@ -58,8 +59,10 @@ class LiveDisplayHook(DisplayHook):
         """Leave the prompt to the notebook."""
 
     def write_format_data(self, format_dict: Mapping[str, Any], md_dict: Mapping[str, Any] | None = None) -> None:
-        """Send the value as it looks."""
-        show("result", {"data": without_widgets(format_dict), "metadata": md_dict or {}})
+        """Send the value as it looks; that of an item only if it is more than text."""
+        if self.is_of_item and format_dict.keys() <= {"text/plain"}:
+            return
+        show("result", {"data": format_dict, "metadata": md_dict or {}})
 
     def log_output(self, format_dict: object) -> None:
         """Keep no log."""

@@ -8,18 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import UndefinedName
+from .item import ITEM
 from .names import Names
 
 OUTPUT = re.compile(r"_{1,3}|_\d+")  #: names of earlier results
 OF_MODULES = {"__annotations__", "__builtin__", "__builtins__", "__debug__", "__doc__", "__file__"} | {
-    "__loader__", "__name__", "__package__", "__spec__",
+    "__loader__", "__name__", "__package__", "__spec__", ITEM,
 }  # fmt: skip
 
 
-def taken_from(namespace: Mapping[str, Any], hidden: Mapping[str, Any], names: Names) -> dict[str, Any]:
+def taken_from(
+    namespace: Mapping[str, Any], hidden: Mapping[str, Any], names: Names, *, in_session: bool = False
+) -> dict[str, Any]:
     """Return the values in *namespace* that a cell with *names* needs; raises `UndefinedName`.
 
-    What the shell itself put there stands in *hidden* and stays at home.
+    A session may have those that are nowhere here. What the shell itself put there stands in *hidden*, and stays.
     """
     taken, missing = {}, {}
     for name, line in names.needed.items():
@@ -27,7 +30,7 @@ def taken_from(namespace: Mapping[str, Any], hidden: Mapping[str, Any], names: N
             value = namespace[name]
             if OUTPUT.fullmatch(name) or not (name in hidden and hidden[name] is value):
                 taken[name] = value
-        elif name in names.certain and not _may_exist_there(name, names):
+        elif not in_session and name in names.certain and not _may_exist_there(name, names):
             missing[name] = line
     if missing:
         raise UndefinedName(missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,3 +53,9 @@ def rendered(error: BaseException, lines: Sequence[str] = ()) -> BaseException:
     except AttributeError:  # a class of the user's that takes none; it shows our frames then
         print("\n".join(shown), file=sys.stderr)
     return error
+
+
+def shown_lines(error: BaseException) -> Sequence[str]:
+    """Return how IPython would print *error*, for whoever prints it in its place."""
+    look = getattr(error, "_render_traceback_", None)
+    return look() if look is not None else traceback.format_exception(type(error), error, error.__traceback__)

@@ -1,4 +1,4 @@
-"""How handles, projects, leaderboards and workers show themselves in IPython.
+"""How handles, projects and lists show themselves in IPython.
 
 Registered by name: nothing of ours is imported before the first of them is shown.
 """
@@ -23,6 +23,8 @@ KINDS = (
     ("dcengine.lists", "Leaderboard"),
     ("dcengine.lists", "WorkerList"),
     ("dcengine.lists", "Explained"),
+    ("dcengine.lists", "JobList"),
+    ("dcengine.lists", "Sentence"),
 )
 
 

@@ -11,9 +11,30 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from dcengine.lists import Explained, aside_texts, verdict_text
+from dcengine.lists import (
+    SENTENCE,
+    SPANS,
+    Explained,
+    JobList,
+    aside_texts,
+    clock,
+    job_name,
+    progress_text,
+    state_text,
+    verdict_text,
+    what_text,
+)
 from dcengine.plain import clean
-from dcengine.verbs import BatchStatus, FailedItem, JobStatus, LeaderboardRow, ProjectStatus, StageStatus, WorkerStatus
+from dcengine.verbs import (
+    BatchStatus,
+    FailedItem,
+    JobStatus,
+    LeaderboardRow,
+    ProjectStatus,
+    Span,
+    StageStatus,
+    WorkerStatus,
+)
 
 from . import figures
 from .figures import Figure, Reason
@@ -23,6 +44,11 @@ BLUE = "var(--jp-brand-color1, var(--vscode-charts-blue, #3b82c4))"
 RED = "var(--jp-error-color1, var(--vscode-charts-red, #d64545))"
 RED_WORDS = f"color:color-mix(in srgb, {RED} 75%, currentColor)"  #: legible on dark grounds too
 COLOURS = {"succeeded": GREEN, "running": BLUE, "failed": RED, "cancelled": "currentColor"}
+GREY = "rgba(128,128,128,.6)"
+DOTS = {
+    "ready": GREEN, "unfit": RED, "succeeded": GREEN, "failed": RED,
+    **dict.fromkeys(["cancelled", "queued", "waiting", "blocked"], GREY),
+}  # fmt: skip
 FADED = {"running": 0.55, "cancelled": 0.35}  #: parts of a bar that are not the last word
 
 FRAME = (
@@ -45,21 +71,23 @@ Part = tuple[str, float]  #: what of a bar, and how much of it, 0 to 1
 
 def batch_html(status: BatchStatus, failed: Sequence[FailedItem] = ()) -> str:
     """Return a batch: a bar, its figures, its failures by reason."""
-    whole = status.count or 1
-    parts = [
-        ("succeeded", status.succeeded / whole),
-        ("failed", status.failed / whole),
-        ("cancelled", status.cancelled / whole),
-        ("running", status.running / whole),
-    ]
     warning = "" if status.warning is None or status.is_final else _note(f"no worker matches: {status.warning}")
     return _frame(
         _head(status.name, f"batch {status.id}"),
-        _bar(parts),
+        _bar(batch_parts(status)),
         _line(figures.of_batch(status)),
         warning,
         _failures(figures.reasons(failed), status.failed),
     )
+
+
+def batch_parts(status: BatchStatus) -> list[Part]:
+    """Return how many of a batch ended how, and how many run."""
+    whole = status.count or 1
+    kinds = {
+        "succeeded": status.succeeded, "failed": status.failed, "cancelled": status.cancelled, "running": status.running
+    }  # fmt: skip
+    return [(kind, count / whole) for kind, count in kinds.items()]
 
 
 def job_html(status: JobStatus, why: str = "") -> str:
@@ -105,13 +133,65 @@ def _stage_cells(stage: StageStatus, whole: int) -> str:
     return f"<div>{_code(stage.label, 40)}</div><div>{_bar(parts)}</div>{_line(figures.of_stage(stage))}"
 
 
+# ---- jobs, many of them -------------------------------------------------------------------
+
+
+def jobs_html(jobs: JobList) -> str:
+    """Return jobs, and batches where those were asked for too, each on a row."""
+    if not jobs and not jobs.batches:
+        return _frame(_note("no jobs"))
+    rows = "".join(map(_batch_row, jobs.batches[:ROWS]))
+    columns = (("function", "left"), ("done", "left"), ("", "left"), ("submitted", "right"))
+    batches = _table(_header(("batch", "right"), *columns), rows) if rows else ""
+    rows = "".join(_job_row(job, jobs.project) for job in jobs[:ROWS])
+    columns = (("state", "left"), ("worker", "left"), ("tags", "left"), ("submitted", "right"))
+    table = _table(_header(("job", "right"), (jobs.subject, "left"), *columns), rows) if rows else ""
+    rest = _more(len(jobs.batches) - ROWS, "batches"), _more(len(jobs) - ROWS, "jobs")
+    return _frame(batches, rest[0], table, rest[1])
+
+
+def _batch_row(batch: BatchStatus) -> str:
+    text = f"{batch.done:,} of {batch.count:,}" + (f", {batch.failed:,} failed" if batch.failed else "")
+    return (
+        ROW
+        + _cell(str(batch.id), "text-align:right")
+        + _cell(_code(batch.name, 40), "white-space:nowrap")
+        + _cell(escape(text), "white-space:nowrap")
+        + _cell(_bar(batch_parts(batch)), "min-width:9em;width:40%;padding-top:6px")
+        + _cell(clock(batch.created), f"text-align:right;white-space:nowrap;{MUTED}")
+        + "</tr>"
+    )
+
+
+def _job_row(job: JobStatus, project: str | None) -> str:
+    errors = f" after {job.errors:,} error{'' if job.errors == 1 else 's'}" if job.errors else ""
+    state, progress = state_text(job), progress_text(job)
+    done = f", {_outside(progress, 60)}" if progress else ""
+    reason = "" if job.reason is None else f"{ROW}<td></td>{_wide_cell(_code(job.reason, 160), RED_WORDS)}</tr>"
+    return (
+        ROW
+        + _cell(_outside(job_name(job, project), 80), "text-align:right")
+        + _cell(_code(what_text(job), 40), "white-space:nowrap")
+        + _cell(f"{_dot(state)}{escape(state)}{done}{errors}", "")
+        + _cell(_code(job.worker or "", 40), "white-space:nowrap")
+        + _cell(_code(job.tags, 80), "")
+        + _cell(clock(job.created), f"text-align:right;white-space:nowrap;{MUTED}")
+        + f"</tr>{reason}"
+    )
+
+
+def sentence_html(text: str) -> str:
+    """Return what an engine says."""
+    return _frame(_row(_outside(text, SENTENCE)))
+
+
 # ---- contributors and workers --------------------------------------------------------------
 
 
-def leaderboard_html(rows: Sequence[LeaderboardRow], project: str) -> str:
+def leaderboard_html(rows: Sequence[LeaderboardRow], project: str, span: Span = "all") -> str:
     """Return the contributors of a project with a bar for the share of each."""
     if not rows:
-        return _frame(_note(f"no contributor of {project} has credit yet"))
+        return _frame(_note(f"no contributor of {project} has credit{SPANS[span]}"))
     body = "".join(
         ROW
         + _cell(f"{place}", f"{MUTED};text-align:right")
@@ -123,7 +203,8 @@ def leaderboard_html(rows: Sequence[LeaderboardRow], project: str) -> str:
         for place, row in enumerate(rows[:ROWS], 1)
     )
     head = _header(("", "right"), ("contributor", "left"), ("credit", "right"), ("share", "right"), ("", "left"))
-    return _frame(_head("leaderboard", project), _table(head, body), _more(len(rows) - ROWS, "contributors"))
+    when = "" if span == "all" else SPANS[span]
+    return _frame(_head(f"leaderboard{when}", project), _table(head, body), _more(len(rows) - ROWS, "contributors"))
 
 
 def workers_html(rows: Sequence[WorkerStatus]) -> str:
@@ -160,7 +241,7 @@ def explanation_html(explained: Explained) -> str:
 
 
 def _dot(state: str) -> str:
-    colour = {"ready": GREEN, "unfit": RED}.get(state, BLUE)
+    colour = DOTS.get(state, BLUE)
     style = f"display:inline-block;width:8px;height:8px;border-radius:4px;margin-right:6px;background:{colour}"
     return f'<span style="{style}"></span>'
 
@@ -275,7 +356,8 @@ def _header(*columns: tuple[str, str]) -> str:
 
 def _table(head: str, body: str) -> str:
     # Notebooks give tables stripes and columns of one width.
-    style = "border-collapse:collapse;table-layout:auto;width:100%;margin:2px 0;font-size:13px;background:none"
+    style = "border-collapse:collapse;table-layout:auto;width:100%;margin:2px 0;font-size:13px"
+    style += ";color:inherit;background:none"
     return f'<table style="{style}"><thead><tr style="background:none">{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
@@ -284,3 +366,7 @@ def _cell(html: str, style: str) -> str:
         f'<td style="padding:3px 14px 3px 0;border-top:1px solid {LINE};vertical-align:top;text-align:left;'
         f'line-height:1.5;background:none;{style}">{html}</td>'
     )
+
+
+def _wide_cell(html: str, style: str) -> str:
+    return f'<td colspan="5" style="padding:0 14px 3px 0;text-align:left;background:none;{style}">{html}</td>'

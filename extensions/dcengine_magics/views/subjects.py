@@ -1,4 +1,4 @@
-"""What views look at: batches, jobs, projects, leaderboards, workers; each says how to look and how it is shown."""
+"""What views look at: batches, jobs, projects, lists; each says how to look and how it is shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dcengine.batches import BatchHandle
 from dcengine.codec import unpack_failure
 from dcengine.errors import ClusterError, EngineError, NotFound, StoreError
 from dcengine.handles import JobHandle, Link
-from dcengine.lists import Explained, Leaderboard, WorkerList
+from dcengine.lists import Explained, JobList, Leaderboard, Sentence, WorkerList
 from dcengine.verbs import (
     BatchStatus,
     EngineStatus,
@@ -157,7 +157,9 @@ class LeaderboardSubject:
             span = self._board.span
             rows: list[LeaderboardRow] = ask(link, "leaderboard", project, span=span, patience=patience)
             self._board = Leaderboard(rows, project, link, span)
-        return Sight(rendering.leaderboard_html(self._board, project), repr(self._board), self._rest.is_over)
+        return Sight(
+            rendering.leaderboard_html(self._board, project, self._board.span), repr(self._board), self._rest.is_over
+        )
 
     def _is_busy(self, link: Link, patience: float) -> bool:
         if self._board.project == "functions":
@@ -186,16 +188,16 @@ class WorkersSubject:
         return any(worker.state == "starting" for worker in self._workers) or _is_running(link, patience)
 
 
-class ExplanationSubject:
-    """Which workers match a tag expression, as it was when that was asked."""
+class StillSubject:
+    """An answer as it was when that was asked: jobs, or which workers match a tag expression."""
 
     cancel: Callable[[], object] | None = None
 
-    def __init__(self, explained: Explained) -> None:
-        self._explained = explained
+    def __init__(self, html: str, text: str) -> None:
+        self._sight = Sight(html, text, is_over=True)
 
     def look(self, patience: float) -> Sight:
-        return Sight(rendering.explanation_html(self._explained), repr(self._explained), is_over=True)
+        return self._sight
 
 
 class Rest:
@@ -226,7 +228,11 @@ def subject_of(thing: Any) -> Subject:
     if isinstance(thing, WorkerList):
         return WorkersSubject(thing)
     if isinstance(thing, Explained):
-        return ExplanationSubject(thing)
+        return StillSubject(rendering.explanation_html(thing), repr(thing))
+    if isinstance(thing, JobList):
+        return StillSubject(rendering.jobs_html(thing), repr(thing))
+    if isinstance(thing, Sentence):
+        return StillSubject(rendering.sentence_html(thing), repr(thing))
     from dcengine import api  # a project belongs to whichever engine is in use
 
     return ProjectSubject(api.current(), thing.name, repr(thing))

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dcengine.endpoints import Endpoint, Surroundings
 
+from . import about, channels, contents, jupyter_sessions, kernel_routes
+from .kernels import Kernels
+
 
 def endpoint(surroundings: Surroundings) -> Endpoint:
     """Return the addresses at which Jupyter front ends ask."""
-    return Endpoint("jupyter", [])
+    kernels = Kernels(surroundings)
+    routes = [
+        *about.routes(surroundings, kernels),
+        *kernel_routes.routes(kernels),
+        *channels.routes(kernels),
+        *jupyter_sessions.routes(kernels),
+        *contents.routes(surroundings),
+    ]
+    return Endpoint("jupyter", routes, close=kernels.close, is_in_use=kernels.is_in_use)

@@ -1,0 +1,79 @@
+"""``/api/kernels``: kernels started, listed, stopped and ended over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from dcengine.endpoints import EndpointRoute
+from dcengine.server.access import GRANT, token_of
+from dcengine.server.answers import json_answer
+
+from .bodies import body_of
+from .kernels import Kernels, model_of
+from .refusing import refusing
+
+
+class _Start(msgspec.Struct):
+    name: str | None = None
+    path: str | None = None
+    kernel_id: str | None = None
+    env: dict[str, Any] | None = None
+
+
+_START = msgspec.json.Decoder(_Start)
+
+
+def routes(kernels: Kernels) -> list[EndpointRoute]:
+    """Return the addresses at which kernels are asked for."""
+    asked = _KernelRoutes(kernels)
+    return [
+        EndpointRoute("GET", "/api/kernels", "submit", asked.kernels),
+        EndpointRoute("POST", "/api/kernels", "submit", refusing(asked.start)),
+        EndpointRoute("GET", "/api/kernels/{id}", "submit", refusing(asked.kernel)),
+        EndpointRoute("DELETE", "/api/kernels/{id}", "submit", refusing(asked.end)),
+        EndpointRoute("POST", "/api/kernels/{id}/interrupt", "submit", refusing(asked.interrupt)),
+        EndpointRoute("POST", "/api/kernels/{id}/restart", "submit", refusing(asked.restart)),
+    ]
+
+
+class _KernelRoutes:
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+
+    async def kernels(self, request: web.Request) -> web.Response:
+        """Return the kernels that run."""
+        return json_answer([model_of(kernel) for kernel in self._kernels.of(request[GRANT])])
+
+    async def start(self, request: web.Request) -> web.Response:
+        """Start a kernel; it runs once this is answered."""
+        wanted = await body_of(request, _START)
+        kernel = await self._kernels.start(
+            wanted.name, request[GRANT], token=token_of(request), id=wanted.kernel_id, path=wanted.path or "",
+            given=wanted.env,
+        )  # fmt: skip
+        answer = json_answer(model_of(kernel), status=201)
+        answer.headers["Location"] = f"{request.path.rstrip('/')}/{kernel.id}"
+        return answer
+
+    async def kernel(self, request: web.Request) -> web.Response:
+        """Return one kernel."""
+        return json_answer(model_of(self._kernels.get(request.match_info["id"], request[GRANT])))
+
+    async def end(self, request: web.Request) -> web.Response:
+        """End a kernel."""
+        await self._kernels.end(self._kernels.get(request.match_info["id"], request[GRANT]))
+        return web.Response(status=204)
+
+    async def interrupt(self, request: web.Request) -> web.Response:
+        """Stop what a kernel runs."""
+        await self._kernels.get(request.match_info["id"], request[GRANT]).interrupt()
+        return web.Response(status=204)
+
+    async def restart(self, request: web.Request) -> web.Response:
+        """Start a kernel anew, under the same id."""
+        kernel = self._kernels.get(request.match_info["id"], request[GRANT])
+        await kernel.restart()
+        return json_answer(model_of(kernel))
