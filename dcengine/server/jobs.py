@@ -154,6 +154,8 @@ async def kill(request: web.Request) -> web.Response:
 @speaks(Verbs.tell, body=bytes_of("What to hand over, as it is."), answer=json_of(WasTold))
 async def tell(request: web.Request) -> web.Response:
     id, message = id_in(request, "job"), await body_of(request, BYTES)
+    if not message:
+        raise InvalidOption("the message", "empty", "what is to be handed over, as the body of the request")
     return json_answer(WasTold(told=await request.app[VERBS].tell(id, message)))
 
 

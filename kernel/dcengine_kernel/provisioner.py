@@ -23,9 +23,9 @@ from dcengine.owner import find_or_start
 from .errors import KernelNotStarted
 from .remote.launching import Launch
 from .remote.line import Begin
+from .tagged import TAGS
 
-TAGS = "KERNEL_DCENGINE_TAGS"  #: in the environment of a kernel that is asked for: where it is to run
-LIMIT = "KERNEL_LAUNCH_TIMEOUT"  #: the same: how many seconds whoever asks will wait; Jupyter's gateways say it
+LIMIT = "KERNEL_LAUNCH_TIMEOUT"  #: like it: how many seconds whoever asks will wait; Jupyter's gateways say it
 MARGIN = 2.0  #: seconds that our answer comes earlier
 TRAVELS = ("DCENGINE_URL", "DCENGINE_TOKEN", "DCENGINE_KERNEL_ID", "JPY_SESSION_NAME")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 NAME = "dcengine"  #: of the kernel that runs where Jupyter does
 PROVISIONER = "dcengine"  #: as the entry point is called that starts kernels on workers
+TAGS = "KERNEL_DCENGINE_TAGS"  #: in the environment of a kernel that is asked for: where it is to run
 NAME_LIMIT = 100  #: characters of a name that is made of tags
 
 

@@ -320,6 +320,22 @@ def test_a_retry_is_said_and_its_end_counts(notebook: Kernel, tmp_path: Path) ->
     assert cell.contents("error") == []
 
 
+def test_an_error_keeps_its_traceback_when_its_worker_is_set_aside(notebook: Kernel) -> None:
+    cell = notebook.execute("%%distribute --retries 2\nraise OSError('always')")
+
+    assert "is set aside for cell In[" in cell.text("stderr")
+    assert "----> 2 raise OSError('always')" in plain(cell.error)
+
+
+def test_the_last_value_is_captured_as_it_is_here(notebook: Kernel) -> None:
+    cell = notebook.execute("%%capture caught\n%%distribute\nprint('text')\n'value'")
+
+    assert cell.contents("execute_result") == []
+    assert notebook.execute("print([caught.stdout, caught.outputs[0].data])").text() == (
+        "['text\\n', {'text/plain': \"'value'\"}]\n"
+    )
+
+
 def test_a_traceback_of_a_function_that_came_back_shows_its_source(notebook: Kernel) -> None:
     number = notebook.execute("%%distribute\ndef f(v):\n    return 1 / v").reply["execution_count"]
 

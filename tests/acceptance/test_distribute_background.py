@@ -129,7 +129,10 @@ def test_stop_ends_the_waiting_and_the_cell_goes_on(notebook: Kernel, tmp_path: 
     notebook.hear(waiting, lambda message: message["content"].get("text") == "waiting\n")
     notebook.interrupt()
 
-    assert notebook.finish(waiting).reply["ename"] == "KeyboardInterrupt"
+    stopped = notebook.finish(waiting)
+    assert stopped.reply["ename"] == "KeyboardInterrupt"
+    assert "which goes on; %distribute wait waits again" in plain(stopped.error)
+    assert "background.py" not in plain(stopped.error)
     (tmp_path / "gate").touch()
     assert notebook.execute("h.result(); print(z)").text() == "4\n"
 
@@ -179,6 +182,18 @@ def test_what_front_ends_hide_and_magics_alone_run_here(notebook: Kernel) -> Non
     assert notebook.execute("%%local\nprint(text.stdout)").text().strip() == str(pid)
     assert notebook.execute("print(os.getpid())").text() != f"{pid}\n"
     assert os.getpid() != pid
+
+
+def test_handles_and_results_are_used_here_whatever_the_default_is(notebook: Kernel) -> None:
+    notebook.execute("%distribute on")
+    number = notebook.execute("%%distribute --background\n'from there'").reply["execution_count"]
+    notebook.execute("background = _")
+
+    assert notebook.execute("print(background.result())").text() == "from there\n"
+    assert notebook.execute(f"print(Out[{number}] is background)").text() == "True\n"
+    refused = notebook.execute(f"%%distribute\nOut[{number}]")
+    assert refused.reply["ename"] == "InvalidCell"
+    assert "Out (line 2) stays in the notebook" in refused.reply["evalue"]
 
 
 def test_a_default_that_makes_no_sense_is_refused_and_changes_nothing(notebook: Kernel) -> None:

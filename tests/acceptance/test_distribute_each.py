@@ -143,6 +143,7 @@ def test_failures_are_listed_and_a_retry_completes_the_results(notebook: Kernel,
     assert cell.reply["ename"] == "ItemsFailed"
     assert "of 3 items 1 failed\n  item 1 (0): ZeroDivisionError: division by zero\n" in told
     assert "    at line 5: inverse = 1 / x\n" in told
+    assert "1 # %%distribute (x)\n" in plain(cell.text("stderr"))
     assert notebook.execute("print([type(v).__name__ for v in _], inverse)").text() == (
         "['float', 'ZeroDivisionError', 'float'] kept\n"
     )

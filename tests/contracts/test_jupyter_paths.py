@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from dcengine.errors import InvalidOption
 from tests.asking import Asker, files_engine
 
 FILE = {"type": "file", "format": "text", "content": "mine now"}
@@ -244,7 +245,11 @@ def test_more_than_can_be_taken_is_refused_before_it_is_sent(asker: Asker) -> No
 
 def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
+    with pytest.raises(InvalidOption, match="missing"), files_engine(tmp_path / "engine", str(tmp_path / "missing")):
+        pass
+    (tmp_path / "missing").mkdir()
     with files_engine(tmp_path / "engine", str(tmp_path / "missing")) as asker:
+        (tmp_path / "missing").rmdir()  # after the start, as when a disk is taken away
         reply = asker.contents("GET")
 
         assert (reply.status, str(tmp_path / "missing") in reply.json["message"]) == (503, True)

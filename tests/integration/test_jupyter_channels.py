@@ -75,6 +75,16 @@ get_ipython().kernel.comm_manager.register_target("echo", echo)
     assert tuple(bytes(buffer) for buffer in answer["buffers"]) == given
 
 
+async def test_scripts_that_say_little_are_understood(front: FrontEnd, kernel: str) -> None:
+    """As scripts in forums send it: no version, no channel, no date, the header once more as that of the parent."""
+    async with front.channels(kernel, framing=None) as channels:
+        header = {"msg_id": "from-a-forum", "msg_type": "execute_request", "username": "", "session": "s"}
+        content = {"code": "6 * 7", "silent": False}
+        await channels.websocket.send_json({"header": header, "parent_header": header, "content": content})
+
+        assert results(await channels.finish("from-a-forum")) == ["42"]
+
+
 async def test_input_is_asked_of_the_front_end_that_runs_the_cell(front: FrontEnd, kernel: str) -> None:
     async with front.channels(kernel) as channels, front.channels(kernel) as other:
         request = await channels.execute("input('who? ')", allow_stdin=True)
@@ -134,7 +144,7 @@ async def test_more_than_is_kept_is_left_out_and_told(
 
     async with front.channels(kernel, "much") as back:
         said = await back.finish(request)
-    assert len(said) < 150
+    assert len(said) < 500  # the last may come while it is there again
     assert "missing here" in text_of(said)
     assert text_of(said).endswith("999\n")
 

@@ -172,7 +172,7 @@ async def test_a_kernel_whose_program_is_missing_is_told_so(
 async def test_an_interrupt_is_answered_204_and_stops_the_cell(engine: Any, kernel: str) -> None:
     async with front_end(engine) as front, front.channels(kernel) as channels:
         request = await channels.execute("import time; print('on it', flush=True); time.sleep(60)")
-        await channels.hear(lambda message: "on it" in str(message["content"]))
+        await channels.hear(lambda message: message["content"].get("text") == "on it\n")
         _, busy = await front.ask("GET", f"/api/kernels/{kernel}")
         status, _ = await front.ask("POST", f"/api/kernels/{kernel}/interrupt")
         said = await channels.finish(request)
@@ -293,11 +293,12 @@ async def test_an_idle_kernel_ends_but_not_one_that_is_busy_watched_or_has_jobs(
             await eventually(lambda: _as_wanted(there, lambda ids: ids == []))
 
 
-async def test_an_engine_does_not_end_for_being_idle_under_a_busy_kernel(tmp_path: Path) -> None:
+async def test_an_engine_does_not_end_for_being_idle_under_a_kernel_that_is_watched_or_busy(tmp_path: Path) -> None:
     with jupyter_engine(tmp_path, idle_exit=0.5) as engine:
         async with front_end(engine) as front:
             _, model = await front.ask("POST", "/api/kernels")
             async with front.channels(model["id"]) as channels:
+                assert not await asyncio.to_thread(engine.finished.wait, 1.5)  # somebody is there
                 code = "import pathlib, time; time.sleep(2.5); pathlib.Path('done').touch()"
                 await channels.execute(code)
                 await channels.hear(lambda message: message["header"]["msg_type"] == "execute_input")

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+import dcengine
+from dcengine.errors import JobCancelled
+from dcengine.handles import JobHandle
+from dcengine_magics.cells.background import BackgroundCell
+from dcengine_magics.cells.belonging import belongs_here
+from dcengine_magics.cells.cell import Stayed
 from dcengine_magics.cells.defaults import Defaults, stays_here, without_local
+from dcengine_magics.cells.references import RemoteReference
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,44 @@ def test_magics_alone_and_cells_of_magics_stay(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["x", "x = 1 # ?", "%time x\ny = 1", "!ls", "a % b", "# %%time\nx"])
 def test_other_cells_do_not(cell: str) -> None:
     assert not stays_here(cell)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "handle.result()",
+        "[job.result() for job in handles]",
+        "import os, dcengine as d\nd.map(abs, [1])",
+        "from dcengine import submit",
+        "engine.workers()",
+        "Out[2]",
+        "len(In)",
+    ],
+)
+def test_cells_that_use_the_engine_handles_or_the_history_run_here(shell: InteractiveShell, cell: str) -> None:
+    shell.user_ns.update(handle=object.__new__(JobHandle), handles=[1, object.__new__(BackgroundCell)], engine=dcengine)
+
+    assert belongs_here(shell, cell)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "handle = 1\nhandle",
+        "x.handle",
+        "'handle'",
+        "numbers[0]",
+        "error",
+        "for Out in range(3): Out",
+        "x = = 1",
+        "remote",
+    ],
+)
+def test_cells_that_only_look_so_are_sent(shell: InteractiveShell, cell: str) -> None:
+    remote = RemoteReference("remote", Stayed("key", "list", "", "it is too big"), "s", "w1")
+    shell.user_ns.update(handle=object.__new__(JobHandle), numbers=[1], x=1, error=JobCancelled(7, ""), remote=remote)
+
+    assert not belongs_here(shell, cell)
 
 
 def test_a_local_cell_may_begin_with_another_magic() -> None:

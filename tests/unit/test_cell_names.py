@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from dcengine_magics.cells.errors import UndefinedName
+from dcengine_magics.cells.errors import InvalidCell, UndefinedName
 from dcengine_magics.cells.names import Names, names_of
 from dcengine_magics.cells.taking import taken_from
 
@@ -221,7 +221,7 @@ def test_a_name_that_may_exist_when_its_turn_comes_is_not_refused(cell: str) -> 
     [
         ("len(x)", {"len": "mine", "x": 1}),
         ("open('f')", {}),
-        ("get_ipython(), In, Out, exit, quit", {}),
+        ("get_ipython(), exit, quit", {}),
         ("_, __, _12", {"_": 5, "__": 6, "_12": 7}),
         ("print(x)", {"x": 1}),
         ("__name__, __builtins__", {}),
@@ -232,6 +232,15 @@ def test_values_come_from_the_notebook_but_for_what_its_shell_put_there(cell: st
     notebook = {**hidden, "x": 1, "len": "mine", "__": 6, "__name__": "__main__", "__builtins__": {}}
 
     assert taken_from(notebook, hidden, read(cell)) == taken
+
+
+@pytest.mark.parametrize("cell", ["Out[3]", "x = 1\nlen(In)"])
+def test_the_notebooks_history_does_not_travel_and_is_refused(cell: str) -> None:
+    hidden: dict[str, Any] = {"In": [], "Out": {}}
+
+    with pytest.raises(InvalidCell, match="stays in the notebook; _3 travels"):
+        taken_from({**hidden}, hidden, read(cell))
+    assert taken_from({"In": 1, "Out": 2}, hidden, read(cell)) in ({"In": 1}, {"Out": 2})
 
 
 def test_a_value_of_the_users_under_a_name_of_the_shells_travels() -> None:

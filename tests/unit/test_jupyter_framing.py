@@ -8,7 +8,7 @@ import pytest
 from dcengine_kernel.endpoint.framing import Garbled, LegacyFraming, Message, V1Framing, framing_of
 from tests.front_ends import V1, legacy_frame, read_legacy, read_v1, v1_frame
 
-HEADER = json.dumps({"msg_id": "1", "msg_type": "execute_request", "session": "s"}).encode()
+HEADER = json.dumps({"msg_id": "1", "msg_type": "execute_request", "session": "s", "version": "5.3"}).encode()
 PARTS = [HEADER, b"{}", b'{"m": 1}', b'{"code": "1+1"}']
 
 
@@ -51,6 +51,14 @@ def test_a_legacy_frame_is_read_as_it_was_written(buffers: tuple[bytes, ...]) ->
 
 def test_a_legacy_frame_without_a_channel_is_for_the_shell() -> None:
     assert LegacyFraming().read(b'{"header":%s,"content":{}}'.decode() % HEADER.decode()).channel == "shell"
+
+
+def test_a_script_that_names_no_version_speaks_one_that_kernels_read() -> None:
+    frame = '{"header":{"msg_id":"1","msg_type":"execute_request","own":[1]%s},"content":{}}'
+    for given, version in (("", "5.0"), (',"version":null', "5.0"), (',"version":"5.3"', "5.3")):
+        header = json.loads(bytes(LegacyFraming().read(frame % given).parts[0]))
+
+        assert header == {"msg_id": "1", "msg_type": "execute_request", "own": [1], "version": version}
 
 
 GARBLED_V1 = {

@@ -12,7 +12,7 @@ from dcengine.errors import ResultNotReady
 from .errors import InvalidCell
 from .replay import Replay
 from .sent import Sent
-from .tracebacks import shown_lines
+from .tracebacks import rendered, shown_lines
 
 _running: dict[str, BackgroundCell] = {}  #: by name: those that run, or whose end nobody has asked for
 
@@ -64,9 +64,13 @@ class BackgroundCell:
     def wait(self, timeout: float | None = None) -> None:
         """Wait for its end, failed or not; raises `ResultNotReady` after *timeout* seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._over.wait(1.0 if deadline is None else max(0.0, min(1.0, deadline - time.monotonic()))):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise ResultNotReady(f"cell In[{self._number}] ({self.name})", timeout or 0.0)
+        try:
+            while not self._over.wait(1.0 if deadline is None else max(0.0, min(1.0, deadline - time.monotonic()))):
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise rendered(ResultNotReady(f"cell In[{self._number}] ({self.name})", timeout or 0.0))
+        except KeyboardInterrupt as stop:
+            told = f"no longer waiting for cell In[{self._number}] ({self.name}), which goes on"
+            raise rendered(stop, [f"KeyboardInterrupt: {told}; %distribute wait waits again"]) from None
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for its end; return the value of its last expression, or raise its error."""

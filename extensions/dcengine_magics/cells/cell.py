@@ -37,6 +37,7 @@ class Stayed:
     kind: str  #: its type, for people
     size: str  #: for people, empty where nobody knows
     reason: str  #: why it stays
+    is_big: bool = False  #: that is all: it could travel
 
 
 @dataclass(frozen=True, repr=False)

@@ -36,12 +36,19 @@ class Defaults:
             raw_cell: str, store_history: bool = False, silent: bool = False, *args: Any, **options: Any
         ) -> Coroutine[Any, Any, Any]:
             is_plain = store_history and not silent and not options.get("preprocessing_exc_tuple")
-            if self.options is not None and is_plain and not stays_here(raw_cell):
+            if self.options is not None and is_plain and not self._is_of_the_notebook(raw_cell):
                 options["transformed_cell"] = sent_by_default(raw_cell)
             return run(raw_cell, store_history, silent, *args, **options)
 
         vars(self._shell)["run_cell_async"] = run_cell_async
         self._shell.input_transformers_cleanup.append(without_local)
+
+    def _is_of_the_notebook(self, cell: str) -> bool:
+        if stays_here(cell):
+            return True
+        from .belonging import belongs_here
+
+        return belongs_here(self._shell, cell)
 
     def remove(self) -> None:
         """Look at cells no more."""

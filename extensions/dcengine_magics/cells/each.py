@@ -71,7 +71,7 @@ class Counted(Iterator[Any]):
 
     def refusal(self, error: NotPicklable) -> NamesCannotTravel:
         """Return *error*, which the last item met, as people understand it."""
-        return NamesCannotTravel({f"item {self.count - 1} ({label_of(self._last)})": str(error)})
+        return NamesCannotTravel({f"item {self.count - 1} ({label_of(self._last)})": error.reason})
 
 
 # ---- from the batch to the list ------------------------------------------------------------

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from IPython.core.getipython import get_ipython
+
 from dcengine.errors import DcengineError, TaskError
+
+from .tracebacks import of_the_cell
 
 
 class InvalidCell(DcengineError, ValueError):
@@ -61,16 +65,24 @@ class NamesCannotTravel(DcengineError, TypeError):
 class StaysRemote(DcengineError, AttributeError, TypeError):
     """A value that stays in a session was used here."""
 
-    def __init__(self, name: str, kind: str, worker: str, session: str, use: str) -> None:
-        DcengineError.__init__(self, name, kind, worker, session, use)
+    def __init__(self, name: str, kind: str, worker: str, session: str, use: str, is_big: bool = False) -> None:
+        DcengineError.__init__(self, name, kind, worker, session, use, is_big)
         self.reference, self.kind, self.worker, self.session, self.use = name, kind, worker, session, use
+        self.is_big = is_big  #: it could travel
 
     def __str__(self) -> str:
+        fetch = f", or bring it here with {self.reference}.fetch()" if self.is_big else ""
         return (
             f"{self.reference} is a {self.kind} that stays on worker {self.worker} (session {self.session}), "
-            f"so {self.use} does not work here; use it in a %%distribute cell, which runs there, "
-            f"or bring it here with {self.reference}.fetch() if it is only big"
+            f"so {self.use} does not work here; use it in a %%distribute cell, which runs there{fetch}"
         )
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython is to print: the notebook's own frames; where this fails it prints all of them."""
+        shown: Any = get_ipython()
+        own = of_the_cell(self.__traceback__, "")
+        lines: list[str] = shown.InteractiveTB.structured_traceback(type(self), self, own, tb_offset=1)
+        return lines
 
 
 class RaisedInCell(TaskError):

@@ -77,6 +77,13 @@ class RunStage(OfItem):
         return parcel.unpack(made.value, {})["_"]
 
 
+def as_written(source: str) -> str:
+    """Return *source* for people: without what binds the item in its first line."""
+    first, end, rest = source.partition("\n")
+    _, binding, written = first.partition(f"{ITEM}  ")
+    return f"{written}{end}{rest}" if binding else source
+
+
 def label_of(item: object) -> str:
     """Return *item* in short."""
     try:
@@ -95,5 +102,6 @@ def _keep_source(cell: Cell) -> None:
     """Let the traceback that is about to be made show the lines of *cell*."""
     if _kept:
         linecache.cache.pop(_kept.pop(), None)
-    linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
+    source = as_written(cell.source)
+    linecache.cache[cell.file] = (len(source), None, source.splitlines(keepends=True), cell.file)
     _kept.append(cell.file)

@@ -34,7 +34,7 @@ class Lasting:
         self.known |= {name for name in namespace if name not in before} | cell.expects
         return set(self.known)
 
-    def stayed(self, value: object, reason: str) -> Stayed:
+    def stayed(self, value: object, reason: str, *, is_big: bool) -> Stayed:
         """Keep *value*, which stays for a *reason*; return what the notebook is told of it."""
         kind = type(value)
         module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
@@ -44,6 +44,7 @@ class Lasting:
             kind=f"{module}{kind.__qualname__}",
             size=size(bytes_of) if isinstance(bytes_of, int) else "",
             reason=f"it {reason}",
+            is_big=is_big,
         )
 
     def hold(self, value: object) -> str:
@@ -80,7 +81,7 @@ def keep(lasting: Lasting) -> str:
 def held(key: str) -> Any:
     """Return the value that is kept here as *key*; raises `SessionLost` where there is none."""
     if not _lasting or key not in _lasting[0].held:
-        raise lost("does not have the value (any more): it was begun anew, or nobody referred to it")
+        raise lost("no longer has the value, having been begun anew, or let it go when nothing referred to it")
     return _lasting[0].held[key]
 
 

@@ -156,7 +156,7 @@ def prepare(
 
 def prepare_for_items(shell: InteractiveShell, body: str, out: Sequence[str] | None, target: str) -> Prepared:
     """Return the cell *body* ready to be packed, to run with *target* bound to one item after the other."""
-    cell = prepare(shell, body, out or (), f"{target} = {ITEM}  {HEAD}")
+    cell = prepare(shell, body, out or (), f"{target} = {ITEM}  {HEAD} ({target})")
     return replace(cell, is_asked_for=bool(out), is_item=True)
 
 

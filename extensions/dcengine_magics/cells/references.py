@@ -19,6 +19,12 @@ OPERATIONS = [
     "getitem", "gt", "index", "int", "invert", "iter", "le", "len", "lt", "matmul", "mod", "mul", "neg", "next", "or",
     "pos", "pow", "radd", "rmatmul", "rmul", "rsub", "rtruediv", "setitem", "sub", "truediv", "xor",
 ]  # fmt: skip
+SYMBOLS = {
+    "add": "+", "and": "&", "call": "calling it", "contains": "in", "delitem": "del", "enter": "with", "exit": "with",
+    "floordiv": "//", "ge": ">=", "getitem": "[...]", "gt": ">", "invert": "~", "le": "<=", "lt": "<", "matmul": "@",
+    "mod": "%", "mul": "*", "neg": "-", "or": "|", "pos": "+", "pow": "**", "radd": "+", "rmatmul": "@", "rmul": "*",
+    "rsub": "-", "rtruediv": "/", "setitem": "[...] =", "sub": "-", "truediv": "/", "xor": "^",
+}  # fmt: skip
 
 
 class RemoteReference:
@@ -49,14 +55,15 @@ class RemoteReference:
         raise self._refusal("sending or copying it")
 
     def _refusal(self, use: str) -> StaysRemote:
-        return StaysRemote(self._name, self._stayed.kind, self._worker, self._session, use)
+        stayed = self._stayed
+        return StaysRemote(self._name, stayed.kind, self._worker, self._session, use, stayed.is_big)
 
     __hash__ = object.__hash__
 
 
 def _refuse(operation: str) -> Callable[..., NoReturn]:
     def refuse(self: RemoteReference, *_: object, **__: object) -> NoReturn:
-        raise self._refusal(f"{operation}()" if operation in ("len", "iter", "bool") else f"__{operation}__")
+        raise self._refusal(SYMBOLS.get(operation) or f"{operation}()")
 
     return refuse
 

@@ -171,7 +171,10 @@ def _lasting_result(
     if not staying_names and not staying.name():
         return result
     session = keep(lasting)
-    stays = {name: lasting.stayed(value, reason) for name, (value, reason) in staying_names.items()}
+    stays = {
+        name: lasting.stayed(value, reason, is_big=not reason.startswith(CANNOT))
+        for name, (value, reason) in staying_names.items()
+    }
     for name, (_, reason) in staying_names.items():
         where = f"{name} stays on worker {staying.worker()} in session {session}"
         print(f"{where}: it {reason}. Cells that use it run there", file=sys.stderr)

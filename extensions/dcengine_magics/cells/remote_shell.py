@@ -23,6 +23,7 @@ from dcengine.runner import staying
 
 from .cell import Cell
 from .errors import CellExited
+from .item import as_written
 from .showing import LiveDisplayHook, LivePublisher, show
 from .tracebacks import GROUPS, of_the_cell
 
@@ -38,6 +39,10 @@ class CellCompiler(CachingCompiler):
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         return self.file or str(super().get_code_name(raw_code, transformed_code, number))
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        """Let tracebacks show the code as people wrote it."""
+        return str(super().cache(as_written(transformed_code), number, raw_code or transformed_code))
 
 
 class RemoteShell(InteractiveShell):

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 
+AGAIN = "; it runs again"  #: ends the notes that say so
+
+
 class RemoteError(msgspec.Struct, frozen=True):
     """An error as the cell's shell showed it."""
 
@@ -38,6 +41,7 @@ class Replay:
         # What a background cell says must not land in the ``%%capture`` of a cell that runs by then.
         self._streams = {"stdout": sys.stdout, "stderr": sys.stderr}
         self._publisher = shell.display_pub
+        self._captured: list[dict[str, Any]] | None = getattr(sys.displayhook, "outputs", None)  # of a ``%%capture``
         self._stream: TextIO | None = None
         self.comms = RelayedComms(shell)  #: the widgets that the cell makes
 
@@ -99,8 +103,10 @@ class Replay:
         hook.fill_exec_result(value)
 
     def _forget_error(self, next_line: Line) -> None:
-        if self.error is not None and next_line.kind != "note":
-            self.note(f"{self.error.name}: {self.error.value}; the cell goes on")
+        if next_line.kind != "note":
+            self.note(f"{self.error.name}: {self.error.value}; the cell goes on")  # type: ignore[union-attr]
+        elif not next_line.text.endswith(AGAIN):
+            return  # it speaks of the error: which worker is spared from now on, say
         self.error = None
 
     def _print(self, stream: TextIO, text: str) -> None:
@@ -129,6 +135,9 @@ class Replay:
 
     def _show_result(self, content: dict[str, Any]) -> None:
         self.shown = content["data"]
+        if self._captured is not None:
+            self._captured.append({"data": content["data"], "metadata": content["metadata"]})
+            return
         # The shell's own hook keeps a message from its start to its end, and a subshell may use it meanwhile.
         hook = copy(self._shell.displayhook)
         hook.start_displayhook()

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import UndefinedName
+from .errors import InvalidCell, UndefinedName
 from .item import ITEM
 from .names import Names
 
 OUTPUT = re.compile(r"_{1,3}|_\d+")  #: names of earlier results
+HISTORY = {"In", "Out", "_ih", "_oh", "_i", "_ii", "_iii"}  #: of what was run before; a worker has its own
 OF_MODULES = {"__annotations__", "__builtin__", "__builtins__", "__debug__", "__doc__", "__file__"} | {
     "__loader__", "__name__", "__package__", "__spec__", ITEM,
 }  # fmt: skip
@@ -20,7 +21,7 @@ OF_MODULES = {"__annotations__", "__builtin__", "__builtins__", "__debug__", "__
 def taken_from(
     namespace: Mapping[str, Any], hidden: Mapping[str, Any], names: Names, *, in_session: bool = False
 ) -> dict[str, Any]:
-    """Return the values in *namespace* that a cell with *names* needs; raises `UndefinedName`.
+    """Return the values in *namespace* that a cell with *names* needs; raises `UndefinedName`, `InvalidCell`.
 
     A session may have those that are nowhere here. What the shell itself put there stands in *hidden*, and stays.
     """
@@ -30,6 +31,8 @@ def taken_from(
             value = namespace[name]
             if OUTPUT.fullmatch(name) or not (name in hidden and hidden[name] is value):
                 taken[name] = value
+            elif name in HISTORY and name in names.certain:
+                raise InvalidCell(f"{name} (line {line}) stays in the notebook; _3 travels, or give the value a name")
         elif not in_session and name in names.certain and not _may_exist_there(name, names):
             missing[name] = line
     if missing:

@@ -6,6 +6,7 @@ from dcengine.endpoints import Endpoint, Surroundings
 
 from . import about, channels, contents, jupyter_sessions, kernel_routes
 from .kernels import Kernels
+from .strays import with_strays
 
 
 def endpoint(surroundings: Surroundings) -> Endpoint:
@@ -18,4 +19,4 @@ def endpoint(surroundings: Surroundings) -> Endpoint:
         *jupyter_sessions.routes(kernels),
         *contents.routes(surroundings),
     ]
-    return Endpoint("jupyter", routes, close=kernels.close, is_in_use=kernels.is_in_use)
+    return Endpoint("jupyter", with_strays(routes), close=kernels.close, is_in_use=kernels.is_in_use)

@@ -17,6 +17,7 @@ from dcengine.server.answers import json_answer
 from dcengine.verbs import Grant
 
 from . import description
+from .contents.handlers import SANDBOX
 from .kernelspecs import DEFAULT, file_of, kernelspecs, model_of
 from .prefixes import prefix_of
 from .refusing import Refused, refusing
@@ -107,7 +108,8 @@ class _About:
             raise Refused(404, f"Kernel spec {name[:100]!a} has no file {file[:100]!a}", "Not Found")
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         body = await asyncio.to_thread(path.read_bytes)
-        return web.Response(body=body, content_type=content_type, headers={"Cache-Control": f"max-age={MONTH}"})
+        headers = {"Cache-Control": f"max-age={MONTH}", "Content-Security-Policy": SANDBOX}
+        return web.Response(body=body, content_type=content_type, headers=headers)
 
     async def status(self, request: web.Request) -> web.Response:
         """Return since when this answers, when it last had something to do, and for how many."""

@@ -39,5 +39,5 @@ async def cull(
             if is_needed:
                 kernel.last_use = time.monotonic()
             elif time.monotonic() - kernel.last_use >= idle_seconds:
-                logger.info("kernel %s has been idle for %g s", kernel.id, idle_seconds)
+                logger.info("kernel %s has been idle for %g s", kernel.short_id, idle_seconds)
                 await end(kernel)

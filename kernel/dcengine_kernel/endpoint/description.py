@@ -14,6 +14,7 @@ from dcengine.server.access import ROLES, Role
 from dcengine.server.openapi import SECURITY, TOKENS, sentence
 
 from .shapes import ANSWERS
+from .strays import is_stray
 
 PACKAGE = __package__
 PLACE = re.compile(r"{(\w+)(?::[^{}]*)?}")  #: in a path of aiohttp's: a name, and what may stand there
@@ -45,7 +46,7 @@ def document(app: web.Application) -> dict[str, Any]:
     by_kind = dict(zip(map(repr, kinds), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in app.router.routes():
-        if route.handler.__module__.startswith(PACKAGE) and route.resource is not None and route.method != "HEAD":
+        if route.handler.__module__.startswith(PACKAGE) and route.resource is not None and _is_described(route):
             path = PLACE.sub(r"{\1}", route.resource.canonical)
             status, kind = ANSWERS.get((route.method, path), (200, None))
             operation = _operation(route, path, app[ROLES].get(route.handler))
@@ -59,6 +60,11 @@ def document(app: web.Application) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": SECURITY, "responses": {"Refusal": REFUSAL}},
     }
+
+
+def _is_described(route: web.AbstractRoute) -> bool:
+    path = "" if route.resource is None else route.resource.canonical
+    return route.method != "HEAD" and not is_stray(route.method, path)
 
 
 def _operation(route: web.AbstractRoute, path: str, role: Role | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import msgspec
 V1 = "v1.kernel.websocket.jupyter.org"  #: the subprotocol of clients that know the newer framing
 PARTS = 4  #: of a message at least: header, parent header, metadata, content; its buffers follow
 MOST_PARTS = 100_000
+VERSION = "5.0"  #: of the protocol, where a script does not say which it speaks
 IN_CHANNELS = frozenset({"shell", "control", "stdin"})  #: on which front ends speak
 
 Part = bytes | memoryview
@@ -27,6 +28,7 @@ class Header(msgspec.Struct):
     msg_id: str
     msg_type: str
     session: str = ""
+    version: str | None = None
 
 
 class Message(NamedTuple):
@@ -146,7 +148,7 @@ class LegacyFraming:
         parts: list[Part] = [bytes(part) for part in (found.header, found.parent_header, found.metadata, found.content)]
         # Some clients send null for what is empty.
         filled = [b"{}" if part == b"null" else part for part in parts]
-        return checked(found.channel or "shell", [*filled, *buffers])
+        return checked(found.channel or "shell", [_versioned(filled[0]), *filled[1:], *buffers])
 
     def write(self, message: Message) -> Payload:
         header, parent, metadata, content, *buffers = message.parts
@@ -165,6 +167,13 @@ class LegacyFraming:
             offsets.append(place)
             place += length
         return Payload(b"".join((struct.pack(f"!{len(lengths) + 1}I", len(lengths), *offsets), document, *buffers)))
+
+
+def _versioned(header: Part) -> Part:
+    """Return *header* with a version: without one a kernel takes the message for one of a protocol long gone."""
+    if header_of([header]).version:
+        return header
+    return msgspec.json.encode({**msgspec.json.decode(header), "version": VERSION})
 
 
 def _pieces(frame: bytes) -> list[memoryview]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -16,14 +15,15 @@ from dcengine.server.access import GRANT, token_of
 from dcengine.server.answers import json_answer
 from dcengine.verbs import Grant
 
-from .bodies import body_of
+from .bodies import body_of, fit
 from .kernels import Kernels, UnknownKernelspec, model_of
+from .prefixes import prefix_of
 from .refusing import Refused, refusing
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-LONGEST_PATH = 4096  #: characters
+MOST_SESSIONS = 2_000
 
 
 class _Kernel(msgspec.Struct):
@@ -114,7 +114,7 @@ class JupyterSessions:
             finally:
                 self._turns.pop(path, None)  # who waits has it, who comes later finds the session
         answer = json_answer(session.model(), status=201)
-        answer.headers["Location"] = f"{request.path.rstrip('/')}/{session.id}"
+        answer.headers["Location"] = f"{prefix_of(request)}/api/sessions/{session.id}"
         return answer
 
     async def change(self, request: web.Request) -> web.Response:
@@ -126,8 +126,8 @@ class JupyterSessions:
             other = await self._kernel(request, wanted.kernel, session.path)
         if wanted.path is not None or wanted.notebook is not None:
             session.path = _path_of(wanted)
-        session.name = session.name if wanted.name is None else wanted.name
-        session.type = wanted.type or session.type
+        session.name = session.name if wanted.name is None else _name_of(wanted, session.path)
+        session.type = _type_of(wanted) if wanted.type else session.type
         if other is not None and other is not session.kernel:
             before, session.kernel = session.kernel, other
             await self._end_unused(before)
@@ -143,8 +143,11 @@ class JupyterSessions:
     async def _found_or_made(self, request: web.Request, wanted: _Wanted, path: str) -> JupyterSession:
         session = next((known for known in self._of(request[GRANT]) if known.path == path), None)
         if session is None:
+            name, type = _name_of(wanted, path), _type_of(wanted)
+            if len(self._sessions) >= MOST_SESSIONS:
+                raise Refused(429, f"there are {MOST_SESSIONS:,} sessions, as many as may be: close some", "too many")
             kernel = await self._kernel(request, wanted.kernel or _Kernel(), path)
-            session = JupyterSession(str(uuid4()), path, _name_of(wanted, path), wanted.type or "notebook", kernel)
+            session = JupyterSession(str(uuid4()), path, name, type, kernel)
             self._sessions[session.id] = session
         return session
 
@@ -181,13 +184,14 @@ def _path_of(wanted: _Wanted) -> str:
     path = wanted.path if wanted.path is not None else wanted.notebook.path if wanted.notebook is not None else None
     if path is None:
         raise Refused(400, "Missing field in JSON data: path", "Bad Request")
-    if len(path) > LONGEST_PATH or re.search(r"[\0\ud800-\udfff]", path):
-        raise Refused(400, f"{path[:100]!a} cannot be the path of a document", "Bad Request")
-    return path
+    return fit(path, "the path of a document")
 
 
 def _name_of(wanted: _Wanted, path: str) -> str:
-    if wanted.name is not None:
-        return wanted.name
     named = wanted.notebook.name if wanted.notebook is not None else None
-    return named if named is not None else path.rpartition("/")[2]
+    name = wanted.name if wanted.name is not None else named
+    return fit(name, "the name of a document") if name is not None else path.rpartition("/")[2]
+
+
+def _type_of(wanted: _Wanted) -> str:
+    return fit(wanted.type or "notebook", "the type of a document")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import zmq
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 
+from ..tagged import tags_in
 from .framing import Garbled, header_of
 from .last_words import LastWords
 from .links import Link
@@ -68,6 +73,7 @@ class Kernel:
 
     def __init__(self, id: str, name: str, spec: KernelSpec, context: Any, *, is_admins: bool) -> None:
         self.id, self.name = id, name
+        self.is_elsewhere = bool(tags_in(spec.metadata))  #: on a worker
         self.is_admins = is_admins  #: it acts with a token that may do everything
         self.last_activity = time.time()
         self.last_use = time.monotonic()  #: like it, and also when it had work or a front end was there
@@ -77,6 +83,7 @@ class Kernel:
             shutdown_wait_time=SHUTDOWN_SECONDS, kernel_id=id, connection_file=_connection_file(id),
         )  # fmt: skip
         self._last_words = LastWords()
+        self._group: int | None = None  #: of its process and what that has started, if it runs here
         self._busy: set[str] = set()  #: requests that it is at
         self._phase = "starting"
         self._heard = asyncio.Event()
@@ -88,6 +95,11 @@ class Kernel:
         self._watch: asyncio.Task[None] | None = None
 
     # ---- what it is ------------------------------------------------------------------------
+
+    @property
+    def short_id(self) -> str:
+        """What the log calls it: a whole UUID would be taken for a secret there."""
+        return self.id[:8]
 
     @property
     def state(self) -> str:
@@ -145,7 +157,8 @@ class Kernel:
             try:
                 await self._manager.shutdown_kernel(now=now)
             except Exception:  # of a provisioner, or of a process that could not be ended
-                logger.warning("kernel %s did not end well", self.id, exc_info=True)
+                logger.warning("kernel %s did not end well", self.short_id, exc_info=True)
+            self._end_group()
             self._last_words.close()
 
     async def end_links(self, code: int, reason: str) -> None:
@@ -164,6 +177,7 @@ class Kernel:
         self._heard.clear()
         try:
             await start()
+            self._group = getattr(self._manager.provisioner, "pgid", None)
             self._ear = Wire(self._manager.connect_iopub(), self._hear)
             self._control = Wire(self._manager.connect_control(), lambda *_: None)
             for link in self.links.values():
@@ -175,15 +189,17 @@ class Kernel:
         self._phase = "running"
 
     async def _until_heard(self) -> None:
-        """Wait for the first word of a new process; raises `ChildProcessError` if it ends before."""
+        """Wait for the first word of a new process; raises `ChildProcessError` if it ends before, or says none."""
         assert self._control is not None
         deadline = time.monotonic() + START_SECONDS
         nudging = asyncio.get_running_loop().create_task(nudge(self._manager.session, self._control, self._heard))
         try:
-            while not nudging.done() and time.monotonic() < deadline:
+            while not nudging.done():
                 await asyncio.wait([nudging], timeout=LOOK_SECONDS / 5)
                 if self._is_ending or not await self._manager.is_alive():
                     raise ChildProcessError("its process ended at once")
+                if time.monotonic() > deadline and not nudging.done():
+                    raise ChildProcessError(f"it said nothing within {START_SECONDS:g} s")
         finally:
             nudging.cancel()
 
@@ -217,7 +233,8 @@ class Kernel:
     async def _rise(self) -> None:
         self._crashes.append(time.monotonic())
         is_hopeless = len(self._crashes) == CRASHES and self._crashes[-1] - self._crashes[0] < CRASH_SECONDS
-        logger.warning("kernel %s has crashed%s", self.id, " too often" if is_hopeless else "; it starts again")
+        self._end_group()
+        logger.warning("kernel %s has crashed%s", self.short_id, " too often" if is_hopeless else "; it starts again")
         if is_hopeless:
             self._stop_hearing()
             self._die()
@@ -227,6 +244,13 @@ class Kernel:
             await self._launch(lambda: self._manager.restart_kernel(now=True))
         except Refused as refused:
             logger.warning("%s", refused)
+
+    def _end_group(self) -> None:
+        """End what a process that has ended left behind: it may hold a port, or the memory of a GPU."""
+        group, self._group = self._group, None
+        if group is not None and group != os.getpgrp():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
 
     def _die(self) -> None:
         self._phase = "dead"
@@ -277,10 +301,17 @@ class Kernel:
             if self._phase == "dead":
                 link.give_up()
             elif self._ear is not None:
-                link.open(self._manager)
+                self._connect(link)
         if self._phase == "dead":
             link.say("status", {"execution_state": "dead"})
         return link
+
+    def _connect(self, link: Link) -> None:
+        try:
+            link.open(self._manager)
+        except (zmq.ZMQError, OSError) as error:
+            self._forget(link)
+            raise Refused(503, f"no connection to kernel {self.id}: {error}; close notebooks first", "full") from error
 
     def left(self, link: Link) -> None:
         """Forget *link*, whose websocket has gone, if nobody can come back to it."""

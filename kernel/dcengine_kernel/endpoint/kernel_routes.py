@@ -11,8 +11,9 @@ from dcengine.endpoints import EndpointRoute
 from dcengine.server.access import GRANT, token_of
 from dcengine.server.answers import json_answer
 
-from .bodies import body_of
+from .bodies import body_of, fit
 from .kernels import Kernels, model_of
+from .prefixes import prefix_of
 from .refusing import refusing
 
 
@@ -51,11 +52,11 @@ class _KernelRoutes:
         """Start a kernel; it runs once this is answered."""
         wanted = await body_of(request, _START)
         kernel = await self._kernels.start(
-            wanted.name, request[GRANT], token=token_of(request), id=wanted.kernel_id, path=wanted.path or "",
-            given=wanted.env,
+            wanted.name, request[GRANT], token=token_of(request), id=wanted.kernel_id,
+            path=fit(wanted.path or "", "the path of a document"), given=wanted.env,
         )  # fmt: skip
         answer = json_answer(model_of(kernel), status=201)
-        answer.headers["Location"] = f"{request.path.rstrip('/')}/{kernel.id}"
+        answer.headers["Location"] = f"{prefix_of(request)}/api/kernels/{kernel.id}"
         return answer
 
     async def kernel(self, request: web.Request) -> web.Response:

@@ -15,13 +15,16 @@ from uuid import uuid4
 from dcengine.endpoints import Surroundings
 from dcengine.verbs import Grant
 
+from ..tagged import TAGS
 from .contents import folder_for
 from .culling import cull
 from .kernelspecs import DEFAULT, kernelspecs
+from .open_files import most_front_ends
 from .refusing import Refused
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .links import Link
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,8 @@ OURS = ("DCENGINE_URL", "DCENGINE_TOKEN", "DCENGINE_KERNEL_ID")
 GIVEN = re.compile(r"KERNEL_[A-Z0-9_]{1,100}")  #: what a front end may set in the environment of its kernel
 MOST_GIVEN = 32_768  #: characters of one such value
 ENDING_SECONDS = 10.0  #: for all kernels to end with the application
+MOST_KERNELS = 200
+STARTING_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))  #: processes; more would only be in each other's way
 RESTARTS = 1012  #: closes a websocket whose server goes down: come back
 
 
@@ -51,6 +56,7 @@ class Kernels:
         self._surroundings = surroundings
         self._kernels: dict[str, Kernel] = {}
         self._starting: dict[str, Kernel | None] = {}
+        self._turns = asyncio.Semaphore(STARTING_AT_ONCE)
         self._context: Any = None
         self._last_activity = self.started
         self._culling: asyncio.Task[None] | None = None
@@ -92,8 +98,8 @@ class Kernels:
         return sum(kernel.connections for kernel in self._kernels.values())
 
     def is_in_use(self) -> bool:
-        """Tell whether a kernel has something to do; what its jobs have to do, their engine knows."""
-        return bool(self._starting) or any(kernel.is_busy for kernel in self._kernels.values())
+        """Tell whether a kernel works or a front end is there; what jobs of kernels have to do, their engine knows."""
+        return bool(self._starting) or any(kernel.is_busy or kernel.connections for kernel in self._kernels.values())
 
     # ---- starting and ending ---------------------------------------------------------------
 
@@ -112,18 +118,33 @@ class Kernels:
         self._starting[id] = None
         try:
             kernel, env = await self._made(id, name or DEFAULT, grant), self._environment(id, token, given or {})
-            await self._begin(kernel, {**env, "JPY_SESSION_NAME": path} if path else env, self._folder(path))
+            env = {**env, "JPY_SESSION_NAME": path} if path else env
+            if kernel.is_elsewhere or env.get(TAGS):  # it may wait long for a free slot
+                await self._begin(kernel, env, self._folder(path))
+            else:
+                async with self._turns:
+                    await self._begin(kernel, env, self._folder(path))
         finally:
             del self._starting[id]
-        logger.info("kernel %s (%s) runs", id, kernel.name)
+        logger.info("kernel %s (%s) runs", kernel.short_id, kernel.name)
         return kernel
+
+    def link(self, kernel: Kernel, session_id: str) -> Link:
+        """Return the link of *session_id* at *kernel*; raises `Refused` where there are too many."""
+        most = most_front_ends()
+        if session_id not in kernel.links and sum(len(each.links) for each in self) >= most:
+            raise Refused(
+                503, f"{most} front ends are connected, as many as the limit of open files allows: close notebooks, or "
+                "start the engine with a higher one (ulimit -n)", "too many",
+            )  # fmt: skip
+        return kernel.link(session_id)
 
     async def end(self, kernel: Kernel, *, now: bool = False) -> None:
         """End *kernel*; its websockets are closed."""
         if self._kernels.pop(kernel.id, None) is not None:
             self._last_activity = datetime.now(timezone.utc)
             await kernel.end(now=now)
-            logger.info("kernel %s has ended", kernel.id)
+            logger.info("kernel %s has ended", kernel.short_id)
 
     async def close(self) -> None:
         """End all kernels: the application ends."""
@@ -143,8 +164,10 @@ class Kernels:
 
     def _free(self, id: str | None) -> str:
         """Return *id* if no kernel has it, or a new one."""
-        if self._is_closing:
-            raise Refused(503, "the engine is stopping; start it again, then the kernel", "stopping")
+        self._refuse_while_closing()
+        if len(self._kernels) + len(self._starting) >= MOST_KERNELS:
+            told = f"there are {MOST_KERNELS} kernels, as many as may be: end some that are idle"
+            raise Refused(429, told, "too many")
         if id is None:
             return str(uuid4())
         if not ID.fullmatch(id):
@@ -154,6 +177,10 @@ class Kernels:
                 409, f"there is a kernel {id} already; leave kernel_id out and it gets a free one", "Conflict"
             )
         return id
+
+    def _refuse_while_closing(self) -> None:
+        if self._is_closing:
+            raise Refused(503, "the engine is stopping; start it again, then the kernel", "stopping")
 
     async def _made(self, id: str, name: str, grant: Grant | None) -> Kernel:
         specs = await asyncio.to_thread(kernelspecs, self._surroundings.settings)
@@ -169,6 +196,7 @@ class Kernels:
         return Kernel(id, name, specs[name], self._context, is_admins=is_admins)
 
     async def _begin(self, kernel: Kernel, env: dict[str, str], folder: str) -> None:
+        self._refuse_while_closing()
         self._starting[kernel.id] = kernel
         try:
             await kernel.start(env=env, cwd=folder)

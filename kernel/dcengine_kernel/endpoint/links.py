@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, Protocol
 from uuid import uuid4
@@ -20,6 +20,7 @@ from .wires import Wire, nudge, signed
 FULL_SECONDS = 0.05  #: until a kernel that takes nothing is tried again
 TURN_MESSAGES = 50  #: sent before others have their turn
 LONGEST_IDENTITY = 200  #: bytes; zmq takes 255
+LARGEST_PRINT = 16 << 20  #: bytes of text in one message; passing on a larger one would hold everybody else up
 LAST_SECONDS = 0.5  #: for a websocket to take what is left before it is closed
 TAKEN_OVER = 4001  #: closes a websocket whose Jupyter session has come by another one
 
@@ -113,7 +114,7 @@ class Link:
             self._is_welcome = True  # that is for those who subscribe, which is us
             return
         self._heard()
-        self.keep(Message("iopub", parts))
+        self.keep(_too_large(parts) or Message("iopub", parts))
 
     def keep(self, message: Message) -> None:
         """Keep *message* for the websocket, which takes it at once if there is one."""
@@ -209,6 +210,17 @@ def _ours(kind: str, content: dict[str, Any], parent: Part) -> Message:
         "date": datetime.now(timezone.utc).isoformat(), "version": protocol_version,
     }  # fmt: skip
     return Message("iopub", as_parts(header, parent, content))
+
+
+def _too_large(parts: Sequence[Part]) -> Message | None:
+    """Return what is said in place of a message that prints too much at once; None if it does not."""
+    if len(parts[3]) <= LARGEST_PRINT or b'"stream"' not in parts[0]:
+        return None
+    text = (
+        f"dcengine: {len(parts[3]) / 2**20:,.1f} MiB that were printed at once are missing here, "
+        f"{LARGEST_PRINT >> 20} MiB are what is passed on: print less, or write to a file.\n"
+    )
+    return _ours("stream", {"name": "stderr", "text": text}, parts[1])
 
 
 def _told(left_out: LeftOut) -> Message:

@@ -6,8 +6,9 @@ import asyncio
 import json
 import mimetypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from email.utils import format_datetime
 from functools import partial
@@ -31,6 +32,8 @@ from .paths import clean, is_hidden, name_of
 from .places import PIECE, Entry, folder_at, is_local, refuse_missing
 
 BODY_LIMIT = 512 << 20  #: bytes of a file that is saved in one piece, as it travels
+BODIES_LIMIT = 2 * BODY_LIMIT  #: bytes of all such files at a time, but for
+SMALL_BODY = 16 << 20  #: bytes that always find room
 THREADS = 4  #: that wait for disks and buckets; more are of no use to one user at a keyboard
 # Nothing that lies there may act as a page of ours, which knows the token.
 SANDBOX = "sandbox; default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
@@ -73,6 +76,7 @@ class _Contents:
         self._surroundings = surroundings
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="dcengine-files")
         self._files: Files | None = None
+        self._large_bodies = 0  #: bytes that are coming, or are being read as JSON
         url = surroundings.settings.files
         # The working directory of this process may change, what was meant does not.
         self._url = folder_at(url) if is_local(url) else url
@@ -185,8 +189,22 @@ class _Contents:
         return await bytes_answer(request, body, content_type=JSON, headers=headers)
 
     async def _body(self, request: web.Request) -> dict[str, Any] | None:
-        body = await whole_body(request, BODY_LIMIT)
-        return await self._run(_decoded, body) if body.strip() else None
+        size = (BODY_LIMIT if request.content_length is None else request.content_length) if request.body_exists else 0
+        with self._room_for(min(size, BODY_LIMIT)):
+            body = await whole_body(request, BODY_LIMIT)
+            return await self._run(_decoded, body) if body.strip() else None
+
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[None]:
+        """Count a body of *size* bytes among the large ones that are here; raises `Refused` if these are too many."""
+        size = 0 if size <= SMALL_BODY else size
+        if self._large_bodies + size > BODIES_LIMIT:
+            raise Refused(503, "large files are being saved: try again later, or send this one in pieces", "busy")
+        self._large_bodies += size
+        try:
+            yield
+        finally:
+            self._large_bodies -= size
 
     async def _ask(self, question: Callable[[Files], T]) -> T:
         files = self._files
