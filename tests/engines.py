@@ -127,3 +127,15 @@ def _lives(process: psutil.Process) -> bool:
 def forget_engines() -> None:
     """Make this process choose its engine anew."""
     front.disconnect()
+
+
+def children_with(word: str) -> list[psutil.Process]:
+    """Return the living children of this process that have *word* in their command line."""
+    return [child for child in psutil.Process().children() if word in _command_of(child)]
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # or a zombie, of another test
+        return []

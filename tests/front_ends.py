@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import struct
 import time
@@ -19,6 +20,10 @@ import aiohttp
 import dcengine
 
 V1 = "v1.kernel.websocket.jupyter.org"
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": base64.b64encode(b"0123456789abcdef").decode(),
+}  # fmt: skip
 PATIENCE = 60.0  #: seconds for anything that a kernel should do
 
 Said = dict[str, Any]  #: a message, with its channel and its buffers

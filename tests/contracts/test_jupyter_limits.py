@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import signal
@@ -18,12 +17,19 @@ import psutil
 import pytest
 
 from dcengine_kernel.endpoint import jupyter_sessions, kernels, links
-from tests.front_ends import V1, FrontEnd, ask, eventually, front_end, jupyter_engine, results, text_of, v1_frame
-
-UPGRADE = {
-    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": base64.b64encode(b"0123456789abcdef").decode(),
-}  # fmt: skip
+from tests.engines import children_with
+from tests.front_ends import (
+    UPGRADE,
+    V1,
+    FrontEnd,
+    ask,
+    eventually,
+    front_end,
+    jupyter_engine,
+    results,
+    text_of,
+    v1_frame,
+)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +208,7 @@ async def test_a_kernel_that_never_speaks_is_ended_and_told(
 
     assert (status, told["reason"]) == (500, "it said nothing within 0.5 s")
     assert [known["id"] for known in (await admin.ask("GET", "/api/kernels"))[1]] == [kernel]
-    assert not [process for process in psutil.Process().children() if "123456.5" in process.cmdline()]
+    assert not children_with("123456.5")
 
 
 async def test_what_a_kernel_has_started_goes_with_it(admin: FrontEnd) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -12,14 +11,10 @@ import pytest
 import yaml
 from yarl import URL
 
-from tests.front_ends import Channels, FrontEnd, ask, front_end, jupyter_engine, results
+from tests.front_ends import UPGRADE, Channels, FrontEnd, ask, front_end, jupyter_engine, results
 
 OPEN = {("GET", "/tree"), ("GET", "/api"), ("GET", "/api/spec.yaml"), ("GET", "/kernelspecs/{name}/{file}")}
 LOOKING = {("GET", "/api/status"), ("GET", "/api/me"), ("GET", "/api/terminals")}
-UPGRADE = {
-    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": base64.b64encode(b"0123456789abcdef").decode(),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

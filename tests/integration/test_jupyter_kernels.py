@@ -197,6 +197,7 @@ async def test_a_kernel_that_crashes_is_started_again_and_front_ends_are_told(en
     async with front_end(engine) as front, front.channels(kernel) as channels:
         await channels.execute("import os; os._exit(1)")
         await channels.hear(lambda message: message["content"].get("execution_state") == "restarting")
+        await channels.hear(lambda message: message["content"].get("execution_state") == "starting")
 
         assert results(await channels.run("1 + 1")) == ["2"]
 

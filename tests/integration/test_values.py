@@ -20,7 +20,7 @@ from dcengine.cluster.carrier import Located
 from dcengine.errors import ValueGone
 from dcengine.references import key_of_input, key_of_value
 from dcengine.runner.units import Unit
-from tests.engines import embedded, eventually, served
+from tests.engines import children_with, embedded, eventually, served
 from tests.integration.clusters import Watched, results, unit, until
 
 LARGE = 300_000  #: numbers: 2.4 MB
@@ -232,18 +232,11 @@ async def test_two_units_that_need_a_value_at_once_bring_it_once() -> None:
         await far.cluster.close()
 
 
-def _is_engine(process: psutil.Process) -> bool:
-    try:
-        return "serve" in process.cmdline()
-    except psutil.NoSuchProcess:  # or a zombie, of another test
-        return False
-
-
 def test_an_engine_asked_over_http_keeps_nothing_of_large_values_in_memory(tmp_path: Path) -> None:
     array = np.arange(10_000_000.0)  # 80 MB
     with served(tmp_path / "work.db", workers=1):
         assert dcengine.submit(total, 1).result(30) == 1.0
-        (engine,) = [each for each in psutil.Process().children() if _is_engine(each)]
+        (engine,) = children_with("serve")
         before = engine.memory_full_info().uss
         for number in range(2):
             array[0] = number

@@ -241,9 +241,13 @@ class Kernel:
             return
         self.tell_state("restarting")
         try:
-            await self._launch(lambda: self._manager.restart_kernel(now=True))
+            await self._launch(self._start_again)
         except Refused as refused:
             logger.warning("%s", refused)
+
+    async def _start_again(self) -> None:
+        await self._manager.restart_kernel(now=True)
+        self.tell_state("starting")  # it says so itself, but once, and perhaps before anybody hears it
 
     def _end_group(self) -> None:
         """End what a process that has ended left behind: it may hold a port, or the memory of a GPU."""
