@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 from yarl import URL
 
 from . import heart
 from .asking import within
+from .line import Line
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Pulse:
         self._process: Process | None = None
         self._starting: asyncio.TimerHandle | None = None
         self._pause, self._began = FIRST_PAUSE, 0.0
-        self._lines: SimpleQueue[bytes | None] = SimpleQueue()  #: for the present heart
+        self._line: Line | None = None  #: to the present heart
         self._is_dismissed = False
         self._ended = asyncio.Event()
 
@@ -89,7 +88,7 @@ class Pulse:
             return
         self._is_dismissed = True
         self._say(bye=True)
-        self._lines.put(None)
+        self._hang_up()
         await within(STOP_SECONDS, self._ended.wait())
         process.kill()  # does nothing to one that has ended
         await self._ended.wait()
@@ -105,11 +104,11 @@ class Pulse:
             logger.error("no process can be started that keeps the leases, they may run out: %s", problem)
             self._start_later()
             return
-        self._ended, self._lines, self._is_dismissed = asyncio.Event(), SimpleQueue(), False
-        loop = asyncio.get_running_loop()
-        # Pipes are no sockets everywhere, and a heart that is held up must not hold up its worker.
-        for work in (partial(_speak, process, self._lines), partial(self._listen, process, loop)):
-            threading.Thread(target=work, name="dcengine-heart", daemon=True).start()
+        assert process.stdin is not None
+        self._ended, self._line, self._is_dismissed = asyncio.Event(), Line(process.stdin), False
+        # A thread, since pipes are no sockets everywhere.
+        listening = (process, asyncio.get_running_loop())
+        threading.Thread(target=self._listen, args=listening, name="dcengine-heart", daemon=True).start()
         place = {
             "parent": os.getpid(), "host": self._url.raw_host, "port": self._url.port,
             "tls": self._url.scheme == "https", "path": self._url.raw_path.rstrip("/"), "token": self._token,
@@ -143,7 +142,7 @@ class Pulse:
     def _has_ended(self) -> None:
         self._ended.set()
         self._process = None
-        self._lines.put(None)
+        self._hang_up()
         if not self._is_dismissed:
             logger.warning("the process that keeps the leases has ended; another one is started")
             self._start_later()
@@ -154,16 +153,13 @@ class Pulse:
 
     def _say(self, **what: Any) -> None:
         """Tell the heart; if it has ended, the next one is told all there is."""
-        if self._process is not None:
-            self._lines.put(json.dumps(what).encode() + b"\n")
+        if self._line is not None:
+            self._line.say(json.dumps(what).encode() + b"\n")
 
-
-def _speak(process: Process, lines: SimpleQueue[bytes | None]) -> None:
-    """Pass *lines* on to the heart."""
-    assert process.stdin is not None
-    with suppress(OSError), process.stdin:  # it may have ended
-        while (line := lines.get()) is not None:
-            process.stdin.write(line)
+    def _hang_up(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.hang_up()
 
 
 def _started() -> Process:
