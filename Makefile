@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 # Debian packages that everything needs beyond python3, python3-venv, make and git: none so far; and those of tests alone.
 DEBIAN_PACKAGES :=
-DEBIAN_TEST_PACKAGES := chromium
+DEBIAN_TEST_PACKAGES := chromium gcc libc6-dev
 
 .DEFAULT_GOAL := help
 # Of a long run of the state machine; the seed it prints repeats it.
@@ -34,8 +34,8 @@ lessons: $(INSTALLED)  ## Run the notebooks after the quickstart
 test: $(INSTALLED) browser  ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-faults: $(INSTALLED)  ## Run the tests that kill things, again and again
-	@DCENGINE_ROUNDS=$(ROUNDS) DCENGINE_OPERATIONS=$(OPERATIONS) $(BIN)/python -m pytest tests/faults -s --timeout 0 $(ARGS)
+faults: $(INSTALLED) browser  ## Run the tests that break things, in their long form
+	@DCENGINE_FAULTS=long DCENGINE_ROUNDS=$(ROUNDS) DCENGINE_OPERATIONS=$(OPERATIONS) $(BIN)/python -m pytest tests/faults -s --timeout 0 $(ARGS)
 
 machine: $(INSTALLED)  ## Do anything to projects, in any order, for hours
 	@echo "seed $(SEED)"

@@ -1,17 +1,35 @@
-"""What the tests that kill things share: how often they do, and when."""
+"""What the tests that break things share: how often they do, when, and what they report.
+
+Their short form is part of all tests; `make faults` runs the long one (``DCENGINE_FAULTS=long``).
+"""
 
 from __future__ import annotations
 
 import os
 import random
+from typing import TypeVar
 
 import pytest
 
-ROUNDS = int(os.environ.get("DCENGINE_ROUNDS", "1"))
+T = TypeVar("T")
+
+IS_LONG = os.environ.get("DCENGINE_FAULTS") == "long"
+ROUNDS = int(os.environ.get("DCENGINE_ROUNDS", "5" if IS_LONG else "1"))
+
+
+def in_form(*, short: T, long: T) -> T:
+    """Return the one of the two that belongs to the form in which these tests run."""
+    return long if IS_LONG else short
 
 
 @pytest.fixture
-def dice() -> random.Random:
+def seed() -> int:
+    """Where all that is random in a test comes from; ``DCENGINE_SEED`` repeats it."""
     seed = int(os.environ.get("DCENGINE_SEED", random.randrange(10**6)))
     print(f"seed {seed}")
+    return seed
+
+
+@pytest.fixture
+def dice(seed: int) -> random.Random:
     return random.Random(seed)
