@@ -28,6 +28,7 @@ from ..runner.threads import ThreadSlot
 from ..runner.units import Ending, Unit, UnitReport
 from ..runner.values import UnknownValues
 from . import facts
+from .lane import LaneServer
 from .nodes import IDENTITY
 from .outbox import Outbox
 from .settings import Identity
@@ -38,6 +39,12 @@ logger = logging.getLogger(__name__)
 PLUGIN = "dcengine"
 REMEMBERED = 1000  #: ended or refused units a slot remembers
 PILOT_CHECK = 0.5  #: seconds between a pilot's looks at its own task
+
+#: What engines ask, each a method of `Host`.
+ANSWERS = (
+    "run", "listen", "cut", "cancel", "interrupt", "kill", "tell", "vacate", "end_session", "recall", "stop", "look_up",
+    "tag", "value", "lane",
+)  # fmt: skip
 
 AnySlot = ChildSlot | ThreadSlot | SharingSlot
 
@@ -233,25 +240,15 @@ class Host(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Called by Dask when the plug-in is added."""
         self._worker = worker
-        worker.handlers["dcengine_run"] = self.run
-        worker.handlers["dcengine_listen"] = self.listen
-        worker.handlers["dcengine_cut"] = self.cut
-        worker.handlers["dcengine_cancel"] = self.cancel
-        worker.handlers["dcengine_interrupt"] = self.interrupt
-        worker.handlers["dcengine_kill"] = self.kill
-        worker.handlers["dcengine_tell"] = self.tell
-        worker.handlers["dcengine_vacate"] = self.vacate
-        worker.handlers["dcengine_end_session"] = self.end_session
-        worker.handlers["dcengine_recall"] = self.recall
-        worker.handlers["dcengine_stop"] = self.stop
-        worker.handlers["dcengine_look_up"] = self.look_up
-        worker.handlers["dcengine_tag"] = self.tag
-        worker.handlers["dcengine_value"] = self.value
+        answers = {name: getattr(self, name) for name in ANSWERS}
+        worker.handlers.update({f"dcengine_{name}": answer for name, answer in answers.items()})
+        self._lanes = LaneServer(answers)
 
     async def teardown(self, worker: Worker) -> None:
         """Called by Dask when the worker closes."""
         for engine in list(self._guests):
             await self.stop(engine)
+        await self._lanes.close()
         await self._close_nursery()
 
     def _shelf_of(self, home: str, limit: int) -> Shelf:
@@ -392,6 +389,12 @@ class Host(WorkerPlugin):
         """Take other tags of its owner's making; every engine that meets this worker from now on is told them."""
         setattr(self._worker, IDENTITY, Identity(tags=tags, nickname=nickname))
         return True
+
+    async def lane(self, engine: str) -> str:
+        """Answer an engine that looks for a shorter way here, should it be on this machine."""
+        if not self._lanes.path:
+            await self._lanes.open(Path(self._worker.local_directory))
+        return self._lanes.path
 
     def _slot(self, engine: str, number: int) -> HostedSlot | None:
         guest = self._guests.get(engine)

@@ -13,6 +13,7 @@ from distributed import Client, Future
 
 from ..errors import SchedulerUnreachable
 from .host import install, topic_of
+from .lane import Lane
 from .nodes import security
 from .pilot import pilot_function
 from .settings import Certificate
@@ -28,7 +29,7 @@ class Link:
 
     def __init__(self, client: Any, engine: str) -> None:
         self._client = client  # half of Dask's asynchronous surface is typed as the blocking one
-        self._engine = engine
+        self.engine = engine
         self._connection: Any = None  # set once connected
         self._pilot = pilot_function()
 
@@ -60,7 +61,7 @@ class Link:
     def listen(self, *, on_worker: Callable[[Event], None], on_word: Callable[[Event], None]) -> None:
         """Call *on_worker* when workers come or go, *on_word* for what our side on the workers says."""
         self._client.subscribe_topic("all", lambda event: on_worker(event[1]))
-        self._client.subscribe_topic(topic_of(self._engine), lambda event: on_word(event[1]))
+        self._client.subscribe_topic(topic_of(self.engine), lambda event: on_word(event[1]))
 
     @property
     def scheduler(self) -> str:
@@ -91,7 +92,7 @@ class Link:
         It may keep *values_limit* bytes of values for the database called *home*.
         """
         answers = await self._client.run(
-            install, engine=self._engine, names=sorted(names), home=home, values_limit=values_limit, workers=[address]
+            install, engine=self.engine, names=sorted(names), home=home, values_limit=values_limit, workers=[address]
         )
         return dict(answers[address])
 
@@ -99,7 +100,7 @@ class Link:
         """Start the pilot of slot *number* on the worker at *address*."""
         pilot: Future[str] = self._client.submit(
             self._pilot,
-            engine=self._engine,
+            engine=self.engine,
             number=number,
             pilot=key,
             processes=processes,
@@ -118,7 +119,11 @@ class Link:
 
     def ask(self, address: str, operation: str, **facts: Any) -> Coroutine[Any, Any, Any]:
         """Ask our side on the worker at *address*."""
-        return self.call(address, f"dcengine_{operation}", engine=self._engine, **facts)
+        return self.call(address, f"dcengine_{operation}", engine=self.engine, **facts)
+
+    async def lane(self, address: str, path: str) -> Lane | None:
+        """Return a shorter way to the worker at *address*, who listens at *path*; None if it is on another machine."""
+        return None if address.startswith("inproc") or not path else await Lane.connect(path)
 
     async def close(self) -> None:
         """Leave the scheduler; it releases our pilots."""

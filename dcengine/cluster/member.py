@@ -20,6 +20,7 @@ from ..runner.units import Live, Unit, UnitReport
 from ..tags import Offer, parse_offer
 from .carrier import TRIES, Carrier, Source
 from .facts import FOUND_AT_START
+from .lane import Lane
 from .link import Link
 from .settings import Slot, WorkerGone
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 REACH_SECONDS = 10.0  #: a worker that this process cannot connect to by then is unfit
 LONGEST_SILENCE = 5.0  #: seconds after which a worker that has nothing to tell says so
 LOOKS = 10  #: for an answer, before a worker counts as silent
+#: What goes the short way, where there is one: what a call waits for, and what has to come after it.
+ON_LANE = frozenset(["run", "cut", "cancel", "interrupt", "kill", "tell", "recall"])
 PILOT_PAUSE = 1.0  #: seconds before a pilot that ended by itself is sent again
 
 _encoder, _report_decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(UnitReport)
@@ -61,6 +64,7 @@ class Member:
         self._codes: set[bytes] = set()  # digests of the functions it has
         self._values = values
         self._keys: dict[str, int] = {}  # pilot -> slot number
+        self._lane: Lane | None = None  # where the worker is on this machine
 
     @property
     def name(self) -> str:
@@ -94,6 +98,7 @@ class Member:
             problem = f"this machine cannot connect to it at {self.address}; open that address to the engine's machine"
             raise WorkerUnfit(name, problem) from error
         found = await self._link.install(self.address, names, home=self._values.home, values_limit=self._values.limit)
+        self._lane = await self._link.lane(self.address, await self.ask("lane"))
         self._listening = asyncio.create_task(self._listen())
         self.carrier = Carrier(name, self._ask_of_values, self._values)
         await self.carrier.begin()
@@ -142,6 +147,8 @@ class Member:
         """Give the worker up: everything in its hands raises `WorkerGone`."""
         if not self.gone.done():
             self.gone.set_result(None)
+        if self._lane is not None:
+            self._lane.close()
         self._stop_listening()
         for pilot in self.pilots.values():
             pilot.cancel()
@@ -273,7 +280,7 @@ class Member:
     async def ask(self, operation: str, **facts: Any) -> Any:
         """Ask our side on the worker; whatever goes wrong with that is the worker's end: raises `WorkerGone`."""
         try:
-            reply = await self._while_here(self._link.ask(self.address, operation, **facts))
+            reply = await self._asked(operation, facts)
         except OSError as error:
             logger.info("lost worker %s: %s", self.name, error)
         except WorkerGone:
@@ -286,6 +293,11 @@ class Member:
             logger.warning("worker %s has forgotten this engine", self.name)
         self.leave()
         raise WorkerGone(self.name)
+
+    async def _asked(self, operation: str, facts: dict[str, Any]) -> Any:
+        if self._lane is not None and operation in ON_LANE:
+            return await self._lane.ask(operation, engine=self._link.engine, **facts)
+        return await self._while_here(self._link.ask(self.address, operation, **facts))
 
     async def _while_here(self, asking: Coroutine[Any, Any, Any]) -> Any:
         """Return the result of *asking* unless the worker goes first: a stopped machine never answers."""
