@@ -20,7 +20,10 @@ ROUNDS ?= 5
 # And how many requests those that lose requests and answers make.
 OPERATIONS ?= 100000
 
-.PHONY: help demo lessons test faults machine fuzz bench lint format check audit lock docs build clean system browser
+# How long `make soak` loads an engine.
+MINUTES ?= 120
+
+.PHONY: help demo lessons test faults soak machine fuzz bench lint format check audit lock docs build clean system browser
 
 help:  ## Say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +39,9 @@ test: $(INSTALLED) browser  ## Run all tests
 
 faults: $(INSTALLED) browser  ## Run the tests that break things, in their long form
 	@DCENGINE_FAULTS=long DCENGINE_ROUNDS=$(ROUNDS) DCENGINE_OPERATIONS=$(OPERATIONS) $(BIN)/python -m pytest tests/faults -s --timeout 0 $(ARGS)
+
+soak: $(INSTALLED)  ## Do everything at once for two hours, and look what grows
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 
 machine: $(INSTALLED)  ## Do anything to projects, in any order, for hours
 	@echo "seed $(SEED)"

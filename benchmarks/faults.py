@@ -173,9 +173,12 @@ def is_well() -> bool:
         return False
 
 
-def processes(kind: str) -> list[psutil.Process]:
-    """Return the processes of this process's engine, or of one that it has started, that *kind* names."""
-    family = psutil.Process().children(recursive=True)
+def processes(kind: str, root: psutil.Process | None = None) -> list[psutil.Process]:
+    """Return the processes below *root*, unless given this process, that *kind* names."""
+    try:
+        family = (root or psutil.Process()).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
     servers = [one for one in family if _runs(one, "dcengine.runner.forkserver")]
     if kind in ("child", "fork server"):
         is_child = {one.pid: _runs(one.parent(), "dcengine.runner.forkserver") for one in servers}

@@ -100,6 +100,10 @@ class Frontend:
     def close(self) -> None:
         self._socket.close()
 
+    def cut(self) -> None:
+        """Be gone without a goodbye."""
+        self._socket.shutdown()  # type: ignore[no-untyped-call]
+
 
 def text_of(heard: Heard) -> str:
     """Return what a message shows as text."""

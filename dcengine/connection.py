@@ -101,6 +101,8 @@ class Connection:
     used it.
     """
 
+    silence = SILENCE
+
     def __init__(self, url: str, token: str | None = None, resolve: Resolve | None = None) -> None:
         self._base, self.token = split_address(url, token)
         self._resolve = resolve
@@ -225,7 +227,7 @@ class Connection:
                 params={name: str(value) for name, value in question.query.items() if value is not None},
                 data=question.pieces if body is None else body if len(body) <= PIECE else _in_pieces(body),
                 headers=question.headers(self.token),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=question.wait + SILENCE),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=question.wait + self.silence),
                 allow_redirects=False,
             ) as response:
                 self._has_answered = True

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .api import ThreadLink
 from .cluster import ClusterSettings, Launched
 from .endpoints import Endpoint, EndpointSettings, Surroundings, found
 from .engine import Engine
+from .errors import StoreError
 from .jobs import Project
 from .loops import Across
 from .open_files import with_room
@@ -103,6 +105,7 @@ class Hosted:
         except BaseException:
             await self.engine.close()
             raise
+        self.engine.begin_to_hear()
         self.url = self.engine.url = self._listening.url
         self._watch = asyncio.get_running_loop().create_task(self._watch_itself())
         return left
@@ -118,6 +121,8 @@ class Hosted:
         """Set `finished` once there is no reason to go on."""
         while True:
             await asyncio.sleep(IDLE_LOOK_SECONDS)
+            with suppress(StoreError, asyncio.TimeoutError):
+                await asyncio.wait_for(self.engine.confirm_ownership(), IDLE_LOOK_SECONDS)
             if self.engine.broken is not None:
                 self._finished.set()
             if self._idle_exit is not None and (self._http.is_in_use() or await self.engine.unfinished()):

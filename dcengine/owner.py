@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
 from . import config
-from .errors import DatabaseOwned, EngineError
+from .errors import DatabaseOwned, DiskFull, EngineError
 
 if sys.platform != "win32":  # there, this process can only be a client
     import fcntl
 
 LOCK_PATIENCE = 0.3  #: seconds in which somebody who only looks at the lock lets go of it
 START_PATIENCE = 30.0  #: seconds that an engine started in the background has to answer
+ROOM_TO_START = 64 << 10  #: bytes on the disk, without which an engine cannot
 OWNED_EXIT = 75  #: exit status of an engine that found its file owned: EX_TEMPFAIL of sysexits.h
 DAEMON_IDLE_EXIT = 600  #: seconds without work after which it ends
 
@@ -49,7 +54,8 @@ class Lock:
             )
         _refuse_network_file_system(db)
         self._path = lock_path(db)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _explained(db):
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._pid = os.getpid()
         if not _lock_within(self._file, LOCK_PATIENCE):
             os.close(self._file)
@@ -57,15 +63,21 @@ class Lock:
             raise DatabaseOwned(str(db), owner.pid if owner else 0, owner.url if owner else "")
         before = _read(self._path)
         self.token = before.token if before and before.token else secrets.token_urlsafe(32)  #: stays over restarts
-        self.say("")
+        try:
+            with _explained(db):
+                self.say("")
+        except BaseException:
+            os.close(self._file)
+            raise
         # A forked child must not keep the lock alive after its parent.
         os.register_at_fork(after_in_child=self._drop)
 
     def say(self, url: str) -> None:
         """Tell those who look where this owner answers."""
         text = msgspec.json.encode(Owner(self._pid, url, self.token))
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text, 0)
+        # Over what stands there, and cut afterwards: so it needs no room, and the token stays, on a full disk too.
+        os.pwrite(self._file, text.ljust(os.fstat(self._file).st_size), 0)
+        os.ftruncate(self._file, len(text))
 
     def release(self) -> None:
         """Give the file free."""
@@ -137,6 +149,8 @@ def find_or_start(db: Path) -> Owner:
         if owner is None and (started is None or started.poll() is not None):
             # A start that lost the race for the lock, or was killed, says nothing against the next.
             if started is not None and started.returncode > 0 and started.returncode != OWNED_EXIT:
+                if shutil.disk_usage(db.parent).free < ROOM_TO_START:  # its log had none either
+                    raise DiskFull(str(db))
                 raise EngineError(f"an engine for {db} did not start: {_end_of_log(db)}")
             started = _start(db)
         time.sleep(0.02)
@@ -151,7 +165,8 @@ def _start(db: Path) -> subprocess.Popen[bytes]:
     """Start ``dcengine serve`` for *db* in a session of its own, so that it outlives this process."""
     _refuse_network_file_system(db)
     command = [sys.executable, "-c", SERVE, "serve", "--db", str(db), "--port", "0"]
-    log = os.open(log_path(db), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with _explained(db):
+        log = os.open(log_path(db), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         return subprocess.Popen(
             [*command, "--idle-exit", str(DAEMON_IDLE_EXIT)],
@@ -168,6 +183,17 @@ def _start(db: Path) -> subprocess.Popen[bytes]:
 def log_path(db: Path) -> Path:
     """Return where an engine started in the background writes what it has to say."""
     return db.with_name(db.name + ".log")
+
+
+@contextmanager
+def _explained(db: Path) -> Iterator[None]:
+    """Turn what the disk beside *db* says into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(str(db)) from error
+        raise
 
 
 def _end_of_log(db: Path) -> str:

@@ -22,7 +22,7 @@ from unittest import mock
 
 from dcengine.cluster import ClusterSettings, Slot, WorkerGone
 from dcengine.codec import pack
-from dcengine.engine import Engine, conduct
+from dcengine.engine import Engine, clocks, conduct
 from dcengine.engine import outcomes as rules
 from dcengine.jobs import Task, Worker
 from dcengine.runner.units import Ending, Unit, UnitReport
@@ -289,6 +289,8 @@ class Driven:
         self._patches.callback(logger.removeHandler, self.stumbles)
         unsynced = opening.PRAGMAS.replace("synchronous = FULL", "synchronous = OFF")
         self._patches.enter_context(mock.patch.object(opening, "PRAGMAS", unsynced))
+        # A minute passes in one go here, which is no standstill.
+        self._patches.enter_context(mock.patch.object(clocks, "STOOD_STILL_SECONDS", float("inf")))
         # Chance: every back-off takes as long as it may.
         self._patches.enter_context(mock.patch.object(rules, "random", mock.Mock(uniform=lambda _, most: most)))
         read = reads.Reads._all

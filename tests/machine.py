@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,7 +20,6 @@ from dcengine.verbs import AddedJobs, ItemsSubmission, JobStatus, ProjectSpec, S
 from tests.driven import Driven
 from tests.model import BADLY, OPEN, SUCCEEDED, Job, Model, Stage, Task
 
-PROJECT = "p"
 FUNCTION = pack_function(len)
 CLOSE_SECONDS = 0.5  #: no comparison so near to a moment when something is due
 HOUR = 3600.0
@@ -31,10 +31,12 @@ class ProjectMachine(RuleBasedStateMachine):
     """What can be done to a project whatever its stages are, and how both sides are compared."""
 
     nicknames: Sequence[str] = ()  #: of the workers that slots belong to
+    db: Path | None = None  #: a file on a copy of which all happens, beside what is in it; None for a new one
+    project = "p"
 
     def __init__(self) -> None:
         super().__init__()
-        self.driven = Driven(self.nicknames, judges=False)
+        self.driven = Driven(self.nicknames, self.db, judges=False)
         self.model: Model
 
     def begin(self, stages: Sequence[Stage]) -> None:
@@ -42,7 +44,7 @@ class ProjectMachine(RuleBasedStateMachine):
         self.model = Model(stages)
         self.model.wall = self.driven.clock.time  # type: ignore[method-assign]
         self.declare()
-        self.ask(self.engine.run_project(PROJECT))
+        self.ask(self.engine.run_project(self.project))
         self.model.is_paused = False
         self.add(count=3, submitter="ann", keys=None, priority=0, delay=None, is_last=True, goes_on=False)
 
@@ -63,7 +65,7 @@ class ProjectMachine(RuleBasedStateMachine):
             )
             for stage in self.model.stages
         ]  # fmt: skip
-        self.ask(self.engine.declare_project(ProjectSpec(name=PROJECT, stages=specs)))
+        self.ask(self.engine.declare_project(ProjectSpec(name=self.project, stages=specs)))
 
     def pick(self, place: int, states: Sequence[str]) -> Job | None:
         """Return one of the jobs in *states*."""
@@ -100,10 +102,12 @@ class ProjectMachine(RuleBasedStateMachine):
         if root is not None:
             facts["priority"] = root.priority
         submission = ItemsSubmission(
-            project=PROJECT, blocks=[pack([packed(value) for value in values])], count=count, submitter=submitter,
+            project=self.project, blocks=[pack([packed(value) for value in values])], count=count, submitter=submitter,
             not_before=due, root=root and root.id, **facts,
         )  # fmt: skip
         added: AddedJobs = self.ask(self.engine.add_jobs(submission))
+        if self.db is not None and not self.model.jobs:
+            self.model.jobs_before = added.first_id - 1
         is_due = due is None or due <= self.driven.clock.time()
         jobs = self.model.add(values, submitter, due=None if is_due else due, root=root, **facts)
 
@@ -117,7 +121,7 @@ class ProjectMachine(RuleBasedStateMachine):
         job = self.pick(place, [OPEN])
         if is_all:
             n = len(self.model.open_jobs)
-            assert self.ask(self.engine.cancel_project(PROJECT)) == n
+            assert self.ask(self.engine.cancel_project(self.project)) == n
             self.model.cancel_all()
         elif job is not None:
             self.ask(self.engine.cancel(job.id))
@@ -137,7 +141,7 @@ class ProjectMachine(RuleBasedStateMachine):
         stage = ([None, *(stage.name for stage in self.model.stages)])[place % (1 + len(self.model.stages))]
         jobs = [job for job in self.model.jobs.values() if job.state in BADLY[: 2 if with_cancelled else 1]]
         jobs = [job for job in jobs if stage in (None, job.task.stage)]
-        again = self.ask(self.engine.retry_project(PROJECT, stage=stage, cancelled=with_cancelled))
+        again = self.ask(self.engine.retry_project(self.project, stage=stage, cancelled=with_cancelled))
         assert again == sum(self.model.retry(job) for job in jobs)
 
     @precondition(lambda self: self.pick(0, BADLY))
@@ -164,7 +168,7 @@ class ProjectMachine(RuleBasedStateMachine):
         else:
             (self.model.paused.add if is_paused else self.model.paused.discard)(stage)
         hold = self.engine.pause_project if is_paused else self.engine.run_project
-        self.ask(hold(PROJECT, stage=stage))
+        self.ask(hold(self.project, stage=stage))
 
     @rule(
         place=places,
@@ -186,7 +190,7 @@ class ProjectMachine(RuleBasedStateMachine):
     def ask_why(self, place: int) -> None:
         job = self.pick(place, [OPEN])
         if job is not None:
-            assert str(job.id) in self.ask(self.engine.why(job.id))
+            assert str(job.id - self.model.jobs_before) in self.ask(self.engine.why(job.id))
 
     # ---- time, and the end of the engine -----------------------------------------------------
 
@@ -195,6 +199,7 @@ class ProjectMachine(RuleBasedStateMachine):
         """Let time go by, or have somebody set the clock on the wall."""
         if clock:
             self.driven.clock.set_wall(clock)
+            self.model.set_wall(clock)
             seconds = 2.0  # enough for the engine to look what is due
         self.driven.pass_by(seconds)
         self.keep_away()
@@ -230,15 +235,15 @@ class ProjectMachine(RuleBasedStateMachine):
     @invariant()
     def agree(self) -> None:
         self.take_up_runs()
-        jobs: list[JobStatus] = self.ask(self.engine.jobs(project=PROJECT, limit=1000))
+        jobs: list[JobStatus] = self.ask(self.engine.jobs(project=self.project, limit=1000))
         same("jobs", {job.id: seen(job) for job in jobs}, {job.id: told(job) for job in self.model.jobs.values()})
-        status = self.ask(self.engine.project(PROJECT))
+        status = self.ask(self.engine.project(self.project))
         states = Counter(job.state for job in self.model.jobs.values())
         ends = (status.open, status.succeeded, status.failed, status.cancelled)
         same("job counters", ends, tuple(states[state] for state in (OPEN, SUCCEEDED, *BADLY)))
         counts = {(stage.name, state): n for stage in status.stages for state, n in stage.counts.items()}
         same("counters", counts, self.model.counts())
-        rows = self.ask(self.engine.leaderboard(PROJECT))
+        rows = self.ask(self.engine.leaderboard(self.project))
         same("leaderboard", {row.nickname: row.tasks for row in rows}, self.model.leaderboard())
 
     def take_up_runs(self) -> None:
@@ -273,7 +278,7 @@ class ProjectMachine(RuleBasedStateMachine):
     def let_run(self) -> None:
         """Hold nothing back."""
         for stage in (None, *self.model.paused) if self.model.is_paused else self.model.paused.copy():
-            self.ask(self.engine.run_project(PROJECT, stage=stage))
+            self.ask(self.engine.run_project(self.project, stage=stage))
         self.model.is_paused = False
         self.model.paused.clear()
 
@@ -298,7 +303,7 @@ class ProjectMachine(RuleBasedStateMachine):
         """Say of every job that gathers what is added that this was all."""
         for job in [*self.model.jobs.values()]:
             if job.tasks[0].is_open:
-                last = ItemsSubmission(project=PROJECT, blocks=[], count=0, root=job.id)
+                last = ItemsSubmission(project=self.project, blocks=[], count=0, root=job.id)
                 self.ask(self.engine.add_jobs(last))
                 self.model.add([], "", root=job)
 

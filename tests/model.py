@@ -125,6 +125,7 @@ class Model:
         self.is_paused = True
         self.paused: set[str] = set()
         self.jobs: dict[int, Job] = {}
+        self.jobs_before = 0  #: the highest id that another project has
         self.tokens: list[str] = []  #: of all leases that there ever were
         self.words: dict[str, str] = {}  #: what was said of a lease and accepted, by its token
 
@@ -211,7 +212,7 @@ class Model:
 
     def _new_job(self, submitter: str, priority: int, *, key: str | None = None, above: Task | None = None) -> Job:
         parent = above.job if above is not None else None
-        job = Job(max(self.jobs, default=0) + 1, submitter, priority, key, parent=parent, gather=above)
+        job = Job(max(self.jobs, default=self.jobs_before) + 1, submitter, priority, key, parent=parent, gather=above)
         self.jobs[job.id] = job
         if above is not None:
             assert above.parts is not None
@@ -281,6 +282,12 @@ class Model:
     def wall(self) -> float:
         """The clock on the wall; given by the test."""
         raise NotImplementedError
+
+    def set_wall(self, seconds: float) -> None:
+        """Have the clock on the wall set: who waits for another try waits as long as before."""
+        for task in self.tasks:
+            if task.state == WAITING and task.errors and task.due is not None:
+                task.due += seconds
 
     def flag(self, task: Task) -> None:
         """Have its holder say that its input is bad."""

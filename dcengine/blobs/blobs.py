@@ -8,8 +8,9 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -169,13 +170,23 @@ class Blobs:
         path = self._path(digest)
         with self._turn(digest), explained(self._place.name):
             self._remember(digest)  # first: from here on it must not be collected
-            if digest in self._damaged or self._place.size(path) != len(data):
-                self._tidy()
-                self._place.write(path, data)
-                self._damaged.discard(digest)
-            else:
-                self._place.keep(path)
+            with self._doubted(digest):
+                if digest in self._damaged or self._place.size(path) != len(data):
+                    self._tidy()
+                    self._place.write(path, data)
+                else:
+                    self._place.keep(path)
         return reference
+
+    @contextmanager
+    def _doubted(self, digest: bytes) -> Iterator[None]:
+        """Have a blob written again that is not durable after this, though it may be there: a sync has failed."""
+        try:
+            yield
+        except OSError:
+            self._damaged.add(digest)
+            raise
+        self._damaged.discard(digest)
 
     def _get(self, digest: bytes, size: int | None) -> bytes:
         with explained(self._place.name):
@@ -215,12 +226,12 @@ class Blobs:
         path = self._path(digest)
         with self._turn(digest), explained(self._place.name):
             self._remember(digest)
-            if digest in self._damaged or self._place.size(path) != size:
-                self._place.take_in(file, path)
-                self._damaged.discard(digest)
-            else:
-                file.unlink(missing_ok=True)
-                self._place.keep(path)
+            with self._doubted(digest):
+                if digest in self._damaged or self._place.size(path) != size:
+                    self._place.take_in(file, path)
+                else:
+                    file.unlink(missing_ok=True)
+                    self._place.keep(path)
         return reference_of(digest, size)
 
     def _delete(self, digest: bytes, seconds: float) -> bool:

@@ -25,6 +25,7 @@ from .._version import __version__
 from ..config import SETTINGS, Settings, load
 from ..errors import DcengineError, StoreError
 from ..owner import Owner, bare, find_owner
+from ..plain import clean
 from ..verbs import EngineStatus, WorkerStatus
 from .choosing import Json, told
 from .showing import show_json, show_line
@@ -181,12 +182,37 @@ def database(db: Path) -> Iterator[Finding]:
         yield Finding("wrong", check, "may not be read and written by you", "chmod or chown it, or choose another --db")
         return
     yield _integrity(db, check)
+    yield from _log(db)
     free = os.statvfs(db.parent)
     megabytes = free.f_bavail * free.f_frsize >> 20
     if megabytes < 100:
         yield Finding("wrong", "disk", f"{megabytes:,} MB free", "make room: with a full disk nothing can be stored")
     else:
         yield Finding("ok", "disk", f"{megabytes:,} MB free")
+
+
+def _log(db: Path) -> Iterator[Finding]:
+    """Yield whether somebody keeps the log of *db* from being emptied, and who that may be."""
+    from ..store.log import LONG_BYTES, size_of_log  # late: every other command does without
+
+    size = size_of_log(db)
+    if size >= LONG_BYTES:
+        found = f"{size >> 20:,} MiB, since a program reads an old state of the file. It is open in {_users_of(db)}"
+        yield Finding("wrong", f"log of {db}", found, "end the transaction of whichever is not the engine")
+
+
+def _users_of(db: Path) -> str:
+    """Return the processes that have *db* open, as far as this user may see them."""
+    import psutil  # late: every other check does without
+
+    path, users = str(db.resolve()), list[str]()
+    for process in psutil.process_iter():
+        try:
+            if any(file.path == path for file in process.open_files()):
+                users.append(f"{process.pid} ({clean(process.name())})")
+        except psutil.Error:
+            pass
+    return ", ".join(users) or "no process that you may look into"
 
 
 def history(db: Path) -> Iterator[Finding]:

@@ -7,6 +7,8 @@ import os
 import shlex
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 
 GARBAGE = (100_000, 50, 50)  #: thresholds of `gc`: objects that come and go here are seldom in circles
+GARBAGE_SECONDS = 10.0  #: between two looks for all garbage, however few objects it has: each may hold megabytes
+GARBAGE_SHARE = 0.001  #: of the time that such looks may take
 TURN_SECONDS = (
     0.001  #: after which a thread that computes lets go of Python's lock: the store's thread needs it briefly
 )
@@ -171,7 +175,7 @@ def _run(engine: EmbeddedEngine, *, as_json: bool) -> None:
             logs.take_over("distributed", "dask", "tornado")  # which have just been loaded
             _settle_in()
             _announce(engine, as_json=as_json)
-            engine.finished.wait()
+            _tidy_until(engine.finished)
             if engine.failure is not None:
                 raise engine.failure
             show_note(f"the engine of {engine.db} has ended")
@@ -190,6 +194,19 @@ def _settle_in() -> None:
     gc.freeze()  # what is loaded by now stays to the end
     gc.set_threshold(*GARBAGE)
     sys.setswitchinterval(TURN_SECONDS)
+
+
+def _tidy_until(finished: threading.Event) -> None:
+    """Wait until all has *finished*; meanwhile put garbage away.
+
+    A caller who hangs up in the middle of an answer leaves it in a circle of few objects, which counts of objects
+    would find after days.
+    """
+    pause = GARBAGE_SECONDS
+    while not finished.wait(pause):
+        started = time.perf_counter()
+        gc.collect()
+        pause = max(GARBAGE_SECONDS, (time.perf_counter() - started) / GARBAGE_SHARE)
 
 
 @contextmanager

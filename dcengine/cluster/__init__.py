@@ -5,6 +5,6 @@
 
 from .cluster import Cluster
 from .crew import Launched
-from .settings import ClusterSettings, Slot, WorkerGone
+from .settings import ClusterGone, ClusterSettings, Slot, WorkerGone
 
-__all__ = ["Cluster", "ClusterSettings", "Launched", "Slot", "WorkerGone"]
+__all__ = ["Cluster", "ClusterGone", "ClusterSettings", "Launched", "Slot", "WorkerGone"]

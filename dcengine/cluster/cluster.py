@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..errors import ClusterError, NotFound, WorkerUnfit
+from ..errors import ClusterError, ClusterFailed, NotFound, WorkerUnfit
 from ..jobs import Worker
 from ..runner.units import Live, Unit, UnitReport
 from ..tags import parse_offer
 from ..verbs import JoinTicket
 from .carrier import Carrier, Nowhere, Source
 from .crew import Crew, Launched, new_crew
-from .settings import ClusterSettings, Slot, WorkerGone
+from .settings import ClusterGone, ClusterSettings, Slot, WorkerGone
 
 if TYPE_CHECKING:
     from .link import Link
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 10.0  #: that the first workers have to join
+START_TRIES = 3  #: to start our own cluster, if it is lost before it has begun
 LOOK_SECONDS = 2.0  #: between looks at the scheduler's list of workers, beside what it tells by itself
 REST_SECONDS = 1.0  #: before a worker that was lost from sight may join again
+GONE_SECONDS, GONE_LOOKS = 0.3, 15  #: to learn whether a worker has gone alone or with the cluster; looks meanwhile
 STOP_SECONDS = 0.5  #: that workers have to end our slots when we leave
 LONGEST_PAUSE = 30.0  #: between attempts to get a cluster back
 
@@ -73,11 +75,16 @@ class Cluster:
 
         Raises `ClusterFailed` or `SchedulerUnreachable`.
         """
-        try:
-            await self._begin(launched)
-        except BaseException:
-            await self._end()
-            raise
+        for left in reversed(range(START_TRIES)):
+            try:
+                await self._begin(launched if left == START_TRIES - 1 else None)
+                break
+            except BaseException as error:
+                was_lost = self._lost.is_set() and isinstance(error, ClusterError)
+                await self._end()
+                if not (was_lost and left):
+                    raise
+                logger.warning("the cluster was lost while it started (%s); trying again", error)
         self._keeper = asyncio.create_task(self._keep())
         asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._settle)
 
@@ -114,9 +121,20 @@ class Cluster:
 
     # ---- units ---------------------------------------------------------------------------------
 
-    def run(self, unit: Unit, slot: Slot) -> Coroutine[Any, Any, UnitReport]:
-        """Run *unit* on *slot*, after what was sent there before; raises `WorkerGone`."""
-        return self._home(slot).run(unit, slot)
+    async def run(self, unit: Unit, slot: Slot) -> UnitReport:
+        """Run *unit* on *slot*, after what was sent there before; raises `WorkerGone`, or even `ClusterGone`."""
+        link, crew, name = self._link, self._crew, slot.worker.name
+        ends = crew.ends[name] if crew else 0
+        try:
+            return await self._home(slot).run(unit, slot)
+        except WorkerGone:
+            for _ in range(GONE_LOOKS):
+                if self._lost.is_set() or self._link is not link or link is None or not link.is_alive:
+                    raise ClusterGone(name) from None
+                if crew and crew.ends[name] != ends:
+                    break  # the launcher says that it was the worker alone
+                await asyncio.sleep(GONE_SECONDS / GONE_LOOKS)
+            raise
 
     async def cancel(self, unit: int, slot: Slot) -> None:
         """Stop *unit* if it runs on *slot*, by force after its grace; drop it if it waits there."""
@@ -217,8 +235,21 @@ class Cluster:
         link = (await loading).Link
         address = self._crew.address if self._crew else self._settings.scheduler
         certificate = self._crew.certificate if self._crew else None
-        self._link = await link.connect(address, engine=self._engine, certificate=certificate)
+        self._link = await self._unless_lost(link.connect(address, engine=self._engine, certificate=certificate))
         self._link.listen(on_worker=self._hear_of_worker, on_word=self._hear)
+
+    async def _unless_lost(self, connecting: Coroutine[Any, Any, Link]) -> Link:
+        """Return what *connecting* brings, unless our scheduler is lost first: it would go on trying for seconds."""
+        link, lost = asyncio.create_task(connecting), asyncio.create_task(self._lost.wait())
+        try:
+            await asyncio.wait({link, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if link.done():
+                return link.result()
+            raise ClusterFailed("the Dask scheduler", "its process ended, or that of its launcher did")
+        finally:
+            lost.cancel()
+            link.cancel()
+            await asyncio.wait({link, lost})
 
     async def _keep(self) -> None:
         """Keep the table of workers true; get the cluster back when it is lost."""

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -42,6 +43,7 @@ class Crew(Protocol):
     address: str  #: of the scheduler
     certificate: Certificate | None
     pids: dict[str, int]  #: of the scheduler and the workers, by name
+    ends: Counter[str]  #: how often the process of each has ended by itself
 
     async def start(self) -> None:
         """Start; raises `ClusterFailed`. Workers may still be joining afterwards."""
@@ -110,17 +112,20 @@ class ProcessCrew:
         self.address = ""
         self.certificate: Certificate | None = None
         self.pids: dict[str, int] = {}
+        self.ends = Counter[str]()
         self._settings = settings
         self._on_lost = on_lost
         self._launched = launched
         self._listeners: list[asyncio.Task[None]] = []
+        self._outlets: list[_Outlet] = []
         self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
         """Start the launcher if it is not there yet, and through it the rest; raises `ClusterFailed`."""
         launched = self._launched = self._launched or Launched(self._settings)
-        stdout, stderr = await _reader(launched.process.stdout), await _reader(launched.process.stderr)
-        self._listeners = [asyncio.create_task(self._listen(stdout)), asyncio.create_task(_relay_complaints(stderr))]
+        self._outlets = [_Outlet(launched.process.stdout), _Outlet(launched.process.stderr)]
+        said, complained = (outlet.stream for outlet in self._outlets)
+        self._listeners = [asyncio.create_task(self._listen(said)), asyncio.create_task(_relay_complaints(complained))]
         try:
             self.address = await asyncio.wait_for(self._started, START_SECONDS)
         except asyncio.TimeoutError:
@@ -143,6 +148,9 @@ class ProcessCrew:
         elif happening.kind == "failed":
             self._started.set_exception(ClusterFailed("the Dask scheduler", happening.reason))
         elif happening.kind == "ended":
+            self.ends[happening.name] += 1
+            if happening.name == "scheduler":
+                self._on_lost()
             logger.warning("%s (process %d) %s", happening.name, happening.pid, happening.reason)
 
     async def close(self) -> None:
@@ -151,15 +159,47 @@ class ProcessCrew:
             await asyncio.to_thread(self._launched.end)
         for listener in self._listeners:
             listener.cancel()
+        for outlet in self._outlets:
+            outlet.close()
         if self._started.done() and not self._started.cancelled():
             self._started.exception()  # nobody may be left to look at it
 
 
-async def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
-    """Return what comes out of *pipe*, as a stream of this loop."""
-    reader = asyncio.StreamReader(LINES_LIMIT)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    return reader
+class _Outlet:
+    """What comes out of *pipe*, as a stream of this loop.
+
+    Not by ``connect_read_pipe``: uvloop's transport closes the descriptor, and the pipe closes it again once it is
+    forgotten. By then the number may be that of a connection, or of the database.
+    """
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        self.stream = asyncio.StreamReader(LINES_LIMIT)
+        self._pipe, self._loop = pipe, asyncio.get_running_loop()
+        self._has_ended = False
+        os.set_blocking(pipe.fileno(), False)
+        self._loop.add_reader(pipe.fileno(), self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._pipe.fileno(), LINES_LIMIT)
+        except BlockingIOError:
+            return
+        if data:
+            self.stream.feed_data(data)
+        else:
+            self._end()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._end()
+        self._pipe.close()
+
+    def _end(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._loop.remove_reader(self._pipe.fileno())
+            self.stream.feed_eof()
 
 
 async def _relay_complaints(stderr: asyncio.StreamReader) -> None:
@@ -192,6 +232,7 @@ class LocalCrew:
         self.address = ""
         self.certificate: Certificate | None = None
         self.pids: dict[str, int] = {}
+        self.ends = Counter[str]()
         self._settings = settings
         self._directory = tempfile.TemporaryDirectory(prefix="dcengine-")
         self._scheduler: Scheduler | None = None

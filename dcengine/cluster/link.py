@@ -50,6 +50,9 @@ class Link:
         except (OSError, ValueError, TypeError, RuntimeError, asyncio.TimeoutError) as error:
             await link.close()
             raise SchedulerUnreachable(address, str(error) or type(error).__name__) from error
+        except asyncio.CancelledError:
+            await link.close()  # it would go on trying
+            raise
         link._connection = client.scheduler_comm
         return link
 

@@ -32,6 +32,7 @@ LOOKS = 10  #: for an answer, before a worker counts as silent
 #: What goes the short way, where there is one: what a call waits for, and what has to come after it.
 ON_LANE = frozenset(["run", "cut", "cancel", "interrupt", "kill", "tell", "recall"])
 PILOT_PAUSE = 1.0  #: seconds before a pilot that ended by itself is sent again
+CODES_KNOWN = 10_000  #: functions of which it is remembered that a worker has them
 
 _encoder, _report_decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(UnitReport)
 _live_decoder = msgspec.msgpack.Decoder(list[Live])
@@ -269,6 +270,8 @@ class Member:
             if reply["status"] != "unknown code":
                 return dict(reply)
         reply = await self.ask("run", slot=number, unit=_encoder.encode(unit))
+        if len(self._codes) >= CODES_KNOWN:  # what is sent once too often does no harm
+            self._codes.clear()
         self._codes.add(unit.function)
         return dict(reply)
 

@@ -62,6 +62,13 @@ class WorkerGone(ClusterError):
         return f"worker {self.worker} disappeared"
 
 
+class ClusterGone(WorkerGone):
+    """The whole cluster is gone, the worker with it: nothing that ran there can be to blame."""
+
+    def __str__(self) -> str:
+        return f"the cluster of worker {self.worker} was lost"
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker that we started or that joined us says about itself."""
 

@@ -15,7 +15,7 @@ from ..store.voiding import Voided, VoidWork
 from ..times import moment
 from ..verbs import BanDone, ContributorStatus
 from .dispatch import to_the_end
-from .leases import token_of
+from .hands import token_of
 from .outcomes import released
 from .tokens import Tokens
 

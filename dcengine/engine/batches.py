@@ -10,7 +10,7 @@ from itertools import accumulate, groupby
 import msgspec
 
 from ..blobs import ROW_LIMIT, is_reference
-from ..cluster import Slot, WorkerGone
+from ..cluster import ClusterGone, Slot, WorkerGone
 from ..codec import failure_from, pack, pack_failure, unpack
 from ..errors import BlobError, DcengineError, InvalidOption, NoMatchingWorker
 from ..jobs import BatchInfo, Chunk, How, State, Task
@@ -203,13 +203,16 @@ class Batches(Tasks):
         for index, value in enumerate(values, first):
             task = await self._task_of(batch, index)
             unwanted = batch.is_cancelling or index in batch.unwanted
-            outcomes[index] = after_run(task, ending, value, unwanted=unwanted)
+            outcomes[index] = after_run(task, ending, value, unwanted=unwanted, worker=slot.worker.name)
             batch.unwanted.discard(index)
         await self._add_strays(batch, outcomes, slot)
 
     async def _chunk_failed(self, chunk: Chunk, batch: OpenBatch, slot: Slot, error: DcengineError) -> None:
         """Store what becomes of the items of *chunk*, of which there is no report because of *error*."""
-        if isinstance(error, WorkerGone):
+        if isinstance(error, ClusterGone):
+            await self._put_back(batch, chunk.first, chunk.count)
+            self._tell(batch, chunk)
+        elif isinstance(error, WorkerGone):
             await self._chunk_vanished(chunk, batch, error.worker)
         else:
             failure = failure_from(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
@@ -156,7 +157,13 @@ class Dispatch(Placement):
             self._own(self._run_leased(leased, slot, n))
 
     def _lease(
-        self, source: TaskSource, n: int, holder: Holder, on_lost: Callable[[list[Task]], None] | None = None
+        self,
+        source: TaskSource,
+        n: int,
+        holder: Holder,
+        on_lost: Callable[[list[Task]], None] | None = None,
+        *,
+        patience: float = math.inf,
     ) -> Coroutine[Any, Any, list[Task]]:
         """Hand in a lease of *n* tasks of *source* at once; return what to await for them.
 
@@ -165,11 +172,13 @@ class Dispatch(Placement):
         with a full disk or with the engine, the tasks run again, as after any end of an engine.
         """
         lease = Lease(source.stage, source.need, source.submitter, n, holder, now(), on_lost)
-        return self._leased(self._write(lease), source, n, source.added)
+        return self._leased(self._write(lease, patience), source, n, source.added)
 
     def _lost(self, source: TaskSource, tasks: list[Task]) -> None:
         """Queue *tasks* again whose lease was told but not stored; wait for the disk from now on, for a while."""
         self._careful_until = time.monotonic() + CAREFUL_SECONDS
+        # The source itself may be forgotten by now.
+        source = self._feed.tasks(source.stage, source.need, source.tags, source.submitter)
         for task in tasks:
             source.add(task.priority, function=task.function, is_next=True)
         self._hungry.set()
@@ -177,7 +186,13 @@ class Dispatch(Placement):
     async def _leased(
         self, written: Coroutine[Any, Any, list[Task]], source: TaskSource, n: int, added: int
     ) -> list[Task]:
-        tasks = await written
+        try:
+            tasks = await written
+        except (DiskFull, DatabaseLocked):  # they wait as before
+            queued = self._feed.tasks(source.stage, source.need, source.tags, source.submitter)
+            queued.add(queued.priority or 0, n, is_next=True)
+            self._bus.publish(("stage", source.stage))
+            raise
         if len(tasks) < n:
             source.has_none(added)
         return tasks
@@ -200,10 +215,13 @@ class Dispatch(Placement):
         for task in tasks:
             self._own(self._run_held(task, slot))
 
-    async def _lease_flagged(self, source: FlaggedSource, voter: str, n: int, holder: Holder) -> list[Task]:
+    async def _lease_flagged(
+        self, source: FlaggedSource, voter: str, n: int, holder: Holder, patience: float = math.inf
+    ) -> list[Task]:
         """Lease up to *n* flagged tasks that *voter* has not flagged."""
         added = source.added
-        found: FlaggedTasks = await self._write(LeaseFlagged(source.stage, source.need, voter, n, holder, now()))
+        lease = LeaseFlagged(source.stage, source.need, voter, n, holder, now())
+        found: FlaggedTasks = await self._write(lease, patience)
         source.take(len(found.tasks))
         if found.is_all:
             source.has_none_for(voter, added)
@@ -324,16 +342,21 @@ class Dispatch(Placement):
 
     # ---- what is stored ----------------------------------------------------------------------
 
-    def _write(self, operation: Operation) -> Coroutine[Any, Any, Any]:
-        """Hand in at once what the engine itself has to say; await its result; a full or locked file is asked again."""
-        return self._written(self._store.apply(operation), operation)
+    def _write(self, operation: Operation, patience: float = math.inf) -> Coroutine[Any, Any, Any]:
+        """Hand in at once what the engine itself has to say; await its result.
 
-    async def _written(self, result: asyncio.Future[Any], operation: Operation) -> Any:
+        A full or locked file is asked again, within so many seconds of *patience*.
+        """
+        return self._written(self._store.apply(operation), operation, time.monotonic() + patience)
+
+    async def _written(self, result: asyncio.Future[Any], operation: Operation, deadline: float) -> Any:
         while True:
             try:
                 return await result
             except (DiskFull, DatabaseLocked) as full:
-                logger.error("%s; %s waits", full, type(operation).__name__)
+                if time.monotonic() > deadline:
+                    raise
+                logger.debug("%s; %s waits", full, type(operation).__name__)
                 await asyncio.sleep(DISK_FULL_PAUSE_SECONDS)
                 result = self._store.apply(operation)
 
@@ -344,13 +367,18 @@ class Dispatch(Placement):
         task.add_done_callback(self._asked.discard)
         return await asyncio.shield(task)
 
-    async def _kept(self, data: bytes) -> bytes:
-        """Return what to store for *data*; raises `BlobError`. A full disk is asked again and again."""
+    async def _kept(self, data: bytes, patience: float = math.inf) -> bytes:
+        """Return what to store for *data*; raises `BlobError`. A full disk is asked again, with *patience*."""
+        deadline, is_told = time.monotonic() + patience, False
         while True:
             try:
                 return await self._values.keep(data)
             except DiskFull as full:
-                logger.warning("%s; a value of %d bytes waits", full, len(data))
+                if time.monotonic() > deadline:
+                    raise
+                if not is_told:
+                    logger.error("%s; a value of %d bytes waits", full, len(data))
+                is_told = True
                 await asyncio.sleep(DISK_FULL_PAUSE_SECONDS)
 
     async def _submit(self, operation: Operation, size: int, then: Callable[[Any], None]) -> Any:

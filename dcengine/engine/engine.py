@@ -13,12 +13,12 @@ import asyncio
 
 from ..cluster import Launched
 from ..events import Kind
-from ..jobs import State
+from ..jobs import State, Task
 from ..store import now
 from ..store.depending import SettleBlocked
 from ..store.moving import Move
 from .measuring import Measuring
-from .outcomes import after_vanishing
+from .outcomes import Outcome, after_vanishing, released
 
 ANSWER_SECONDS = 2.0  #: that an engine which closes gives to what was asked before
 
@@ -59,7 +59,7 @@ class Engine(Measuring):
         for task in await self._store.reads.tasks(State.LEASED):
             if task.token:
                 continue  # an outside worker has it: it may not even have noticed
-            outcome = after_vanishing(task, "the engine before this one")
+            outcome = self._after_restart(task)
             move = Move(task, outcome.task, Kind.RECOVERED, now(), output=outcome.output, reason=outcome.reason)
             await self._store.apply(move)
             self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
@@ -72,6 +72,14 @@ class Engine(Measuring):
         await self._load_bans()
         self._hungry.set()
         return await self.unfinished()
+
+    def _after_restart(self, task: Task) -> Outcome:
+        """Return what becomes of a *task* that an ended engine had given to a slot.
+
+        Its code counts as what may have ended the engine only where it ran in the engine's own process.
+        """
+        engine = "the engine before this one"
+        return released(task, f"{engine} vanished") if self._settings.processes else after_vanishing(task, engine)
 
     async def close(self) -> int:
         """Stop and wait for nothing: what runs goes back to the queue. Return how many jobs are unfinished."""

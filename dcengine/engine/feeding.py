@@ -17,6 +17,7 @@ DEPTH = 3  #: units a slot may hold while its calls are short: one runs, the oth
 FLAGGED_TURN = 4  #: one turn in so many, flagged tasks go before the others
 USAGE_HALF_LIFE = 60.0  #: seconds after which what a submitter has had counts half
 TURN_SECONDS = 0.01  #: what a turn counts for before it is known how long it took
+EMPTY_KNOWN = 100  #: sources in which nothing waits, until those are forgotten
 
 
 class Usage:
@@ -51,15 +52,23 @@ class Feed:
         self._flagged: dict[tuple[int, str], FlaggedSource] = {}
         self._tasks: dict[tuple[int, str, int], TaskSource] = {}
         self._paces: dict[bytes, Pace] = {}
+        self._next_look = EMPTY_KNOWN
         self._turn = self._flagged_turn = 0
 
     def tasks(self, stage: int, need: int, tags: str, submitter: int) -> TaskSource:
         """Return the source of queued tasks of *stage* with this need from this submitter."""
         source = self._tasks.get((stage, tags, submitter))
         if source is None:
+            self._forget_empty()
             source = self._tasks[stage, tags, submitter] = TaskSource(stage, need, tags, submitter)
             self.mention(tags)
         return source
+
+    def _forget_empty(self) -> None:
+        """Forget the sources that nothing waits in, once there are many: each session has one of its own."""
+        if len(self._tasks) >= self._next_look:
+            self._tasks = {key: source for key, source in self._tasks.items() if source.priority is not None}
+            self._next_look = EMPTY_KNOWN + 2 * len(self._tasks)
 
     def flagged(self, stage: int, need: int, tags: str) -> FlaggedSource:
         """Return the source of flagged tasks of *stage* with this need."""
@@ -87,7 +96,7 @@ class Feed:
         self._flagged = {key: source for key, source in self._flagged.items() if source.stage not in stages}
 
     def known(self, stage: int, tags: str, submitter: int) -> TaskSource | None:
-        """Return the source of tasks of *stage* that need *tags*, None where there has been no such task yet."""
+        """Return the source of tasks of *stage* that need *tags*, None where there has been no such task lately."""
         return self._tasks.get((stage, tags, submitter))
 
     def batch_of(self, job: int) -> OpenBatch | None:

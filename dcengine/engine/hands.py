@@ -12,6 +12,8 @@ from ..jobs import Stage, Task
 from ..verbs import LeaseRequest
 from .allowances import Allowances
 
+HEX = frozenset("0123456789abcdef")
+
 
 class Held(msgspec.Struct):
     """A task in an outside worker's hands."""
@@ -70,6 +72,12 @@ class Hands:
             self._allowances.take(held.holder, -1)
         return held
 
+    def give_back(self, seconds: float) -> None:
+        """Move every deadline by the *seconds* for which no sign of life could be heard; none past a whole lease."""
+        now = time.monotonic()
+        for held in self._held.values():
+            held.until = min(held.until + seconds, now + held.stage.lease_seconds)
+
     def items(self) -> ItemsView[str, Held]:
         return self._held.items()
 
@@ -81,3 +89,22 @@ class Hands:
 
     def __len__(self) -> int:
         return len(self._held)
+
+
+def token_for(task: Task) -> str:
+    """Return what proves that somebody holds *task* in this attempt."""
+    return token_of(task.id, task.attempt, task.token)
+
+
+def token_of(task: int, attempt: int, secret: int) -> str:
+    """Return the token of the lease that gave *task* away in this *attempt*, with a *secret* of its own."""
+    return f"{task:x}-{attempt:x}-{secret:x}"
+
+
+def place_of(token: str) -> tuple[int, int, int] | None:
+    """Return task, attempt and secret of a token; None for a text that is none."""
+    parts = token.split("-")
+    if len(parts) != 3 or not all(0 < len(part) <= 16 and set(part) <= HEX for part in parts):
+        return None
+    task, attempt, secret = (int(part, 16) for part in parts)
+    return (task, attempt, secret) if max(task, attempt, secret) < 1 << 63 and secret else None

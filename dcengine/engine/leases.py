@@ -14,7 +14,16 @@ import msgspec
 from .. import tags
 from ..cluster import ClusterSettings
 from ..codec import JSON, Failure, failure_from, is_json, json_text, pack_failure
-from ..errors import ContributorBanned, DcengineError, InvalidOption, LeaseLimitReached, NotFound, StaleLease
+from ..errors import (
+    ContributorBanned,
+    DatabaseLocked,
+    DcengineError,
+    DiskFull,
+    InvalidOption,
+    LeaseLimitReached,
+    NotFound,
+    StaleLease,
+)
 from ..jobs import Stage, State, Task, Vote
 from ..store import now
 from ..store.leasing import Holder
@@ -31,7 +40,8 @@ from ..verbs import (
     TaskFlag,
 )
 from .allowances import HOLDER_LIMIT, VOLUNTEER_START, Allowances, Promise, allowance
-from .hands import Hands, Held, held_by
+from .clocks import Standstill
+from .hands import Hands, Held, held_by, place_of, token_for
 from .outcomes import Outcome, after_error, after_vanishing, failed, released, succeeded
 from .projects import Projects
 from .submissions import check_size
@@ -42,11 +52,11 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S")
 
 LEASE_LIMIT = 1000  #: tasks in one lease
+PATIENCE_SECONDS = 2.0  #: that an outside worker is kept waiting for room on the disk, before it is refused
 LOOK_SECONDS = 0.2  #: between two looks at what is late
 GONE = "its lease has ended: somebody else has it, or nobody wants it any more"
 DONE = frozenset({State.SUCCEEDED})  #: where a completion leaves a task
 NOT_DONE = frozenset({State.QUEUED, State.WAITING, State.FAILED, State.RETURNED})  #: where everything else does
-HEX = frozenset("0123456789abcdef")
 
 
 class Leases(Projects):
@@ -136,7 +146,7 @@ class Leases(Projects):
         """Tell whether the lease of *token* is, or was, of a task of *project*."""
         if token in self._leases:
             return self._foreign(token, project) is None
-        place = _place_of(token)
+        place = place_of(token)
         stage = None if place is None else await self._store.reads.stage_of(place[0])
         return stage is not None and self._stages.project_of(stage) == project
 
@@ -196,8 +206,13 @@ class Leases(Projects):
         taken = await self._lease_what_is_flagged(stage, request, promise, request.n) if is_first else []
         while (room := request.n - len(taken)) > 0 and (source := self._feed.choose_at(stage.id)) is not None:
             n = source.take(max(1, room // self._feed.submitters_at(stage.id)))
-            leased = self._lease(source, n, self._holder(stage, request))
-            taken += await self._to_the_end(self._hand_over(stage, request, promise, leased))
+            leased = self._lease(source, n, self._holder(stage, request), patience=PATIENCE_SECONDS)
+            try:
+                taken += await self._to_the_end(self._hand_over(stage, request, promise, leased))
+            except (DiskFull, DatabaseLocked):
+                if not taken:
+                    raise
+                return taken
         return taken + await self._lease_what_is_flagged(stage, request, promise, request.n - len(taken))
 
     async def _lease_what_is_flagged(
@@ -207,7 +222,7 @@ class Leases(Projects):
         taken: list[LeasedTask] = []
         voter = request.voter
         while (room := n - len(taken)) > 0 and (found := self._feed.flagged_at(stage.id, voter)) is not None:
-            some = self._lease_flagged(found, voter, room, self._holder(stage, request))
+            some = self._lease_flagged(found, voter, room, self._holder(stage, request), PATIENCE_SECONDS)
             taken += await self._to_the_end(self._hand_over(stage, request, promise, some))
         return taken
 
@@ -225,7 +240,7 @@ class Leases(Projects):
                 await self._move(task, released(task, f"{request.contributor} was banned"))
                 continue
             held = held_by(request, task, stage)
-            self._leases[_token(task)] = held
+            self._leases[token_for(task)] = held
             promise.keep()
             logger.info("job %d: leased by %r", task.job, request.worker)
             try:
@@ -240,7 +255,7 @@ class Leases(Projects):
         if not is_json(value):
             raise InvalidOption(f"the input of job {task.job}", "a pickled value", "a JSON value: edit the job")
         return LeasedTask(
-            task=task.id, job=task.job, number=task.number, token=_token(task),
+            task=task.id, job=task.job, number=task.number, token=token_for(task),
             deadline=held.deadline, lease_seconds=held.stage.lease_seconds, input=msgspec.Raw(json_text(value)),
             generation=task.generation, attempt=task.attempt,
         )  # fmt: skip
@@ -252,6 +267,8 @@ class Leases(Projects):
 
     def _renewed(self, beat: Heartbeat) -> TaskAnswer:
         held = self._leases.get(beat.token)
+        if held is None and beat.token in self._words:  # what its holder said last is being stored, or waits for room
+            return TaskAnswer(token=beat.token, is_accepted=True)
         if held is None:
             return self._gone(beat.token, cancel=True)
         held.renew()
@@ -308,10 +325,11 @@ class Leases(Projects):
         )  # fmt: skip
         stored = self._words[token] = asyncio.get_running_loop().create_future()
         try:
-            await self._store_move(move, outcome)
+            await self._store_move(move, outcome, PATIENCE_SECONDS)
         except StaleLease:
             return self._gone(token)
         except DcengineError:
+            held.renew()
             self._leases[token] = held  # nothing was stored: it may say it again
             raise
         finally:
@@ -323,7 +341,7 @@ class Leases(Projects):
         """Answer for a token that nobody holds: yes if its holder has said this before, and the answer was lost."""
         if token in self._words:  # being stored just now: wait whether it comes to that
             await asyncio.wait([self._words[token]])
-        place = _place_of(token)
+        place = place_of(token)
         state = None if place is None else await self._store.reads.state_under(*place)
         if state is not None and state in states:
             return TaskAnswer(token=token, is_accepted=True)
@@ -334,11 +352,19 @@ class Leases(Projects):
         self._tallies.refused += 1
         return TaskAnswer(token=token, is_accepted=False, problem=GONE, cancel=cancel)
 
+    def begin_to_hear(self) -> None:
+        """Give all leases their whole time from now on: before this, nobody could say that he lives."""
+        for held in self._leases.values():
+            held.renew()
+
     # ---- what is late, and what another engine had handed out --------------------------------
 
     async def _look_after_leases(self) -> None:
+        standstill = Standstill(LOOK_SECONDS)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if lost := standstill.seconds():  # who said something meanwhile could not be heard
+                self._leases.give_back(lost)
             late = time.monotonic()
             for token, held in [(token, held) for token, held in self._leases.items() if held.until <= late]:
                 self._leases.pop(token)
@@ -353,7 +379,7 @@ class Leases(Projects):
                 continue
             request = LeaseRequest(project="", stage="", worker=worker, nickname=contributor or "")
             held = held_by(request, task, stage)
-            self._leases[_token(task)] = held
+            self._leases[token_for(task)] = held
 
     def _forget_leases_of(self, stages: set[int]) -> None:
         """Know nothing of what outside workers hold of *stages*: whoever speaks of it is told that it is gone."""
@@ -363,23 +389,4 @@ class Leases(Projects):
         self._tallies.forget(stages)
 
     def _taken_back(self, task: Task) -> None:
-        self._leases.pop(_token(task))
-
-
-def _token(task: Task) -> str:
-    """Return what proves that somebody holds *task* in this attempt."""
-    return token_of(task.id, task.attempt, task.token)
-
-
-def token_of(task: int, attempt: int, secret: int) -> str:
-    """Return the token of the lease that gave *task* away in this *attempt*, with a *secret* of its own."""
-    return f"{task:x}-{attempt:x}-{secret:x}"
-
-
-def _place_of(token: str) -> tuple[int, int, int] | None:
-    """Return task, attempt and secret of a token; None for a text that is none."""
-    parts = token.split("-")
-    if len(parts) != 3 or not all(0 < len(part) <= 16 and set(part) <= HEX for part in parts):
-        return None
-    task, attempt, secret = (int(part, 16) for part in parts)
-    return (task, attempt, secret) if max(task, attempt, secret) < 1 << 63 and secret else None
+        self._leases.pop(token_for(task))

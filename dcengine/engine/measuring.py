@@ -53,6 +53,7 @@ class Measuring(Upkeep):
             operations=writer.operations,
             inbox=writer.inbox[0],
             inbox_bytes=writer.inbox[1],
+            held_log=writer.held_log,
             lag=self._tallies.lag,
         )
 

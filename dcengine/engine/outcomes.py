@@ -37,8 +37,9 @@ def after_run(
     interrupted: bool = False,
     stage: Stage | None = None,
     following: Following = END,
+    worker: str = "",
 ) -> Outcome:
-    """Return what becomes of leased *task* at *stage*, None for a call without a project.
+    """Return what becomes of leased *task* at *stage*, None for a call without a project, after a run on *worker*.
 
     *unwanted* means that somebody cancelled it meanwhile, *interrupted* that somebody interrupted it: whatever
     comes of that, there is no further run. *following* is where the job goes on if it succeeded; one that was
@@ -54,6 +55,8 @@ def after_run(
         return failed(task, unpack_failure(value))
     if ending is Ending.CRASHED:
         return _after_crash(task, unpack_failure(value))
+    if ending is Ending.VANISHED:
+        return after_vanishing(task, f"the fork server of {worker}")
     if ending in (Ending.RAISED, Ending.TIMED_OUT, Ending.FLAGGED):
         return after_error(task, value, stage=stage)
     return Outcome(task.to(State.QUEUED), Kind.RELEASED)

@@ -23,9 +23,10 @@ from ..store import now
 from ..store.outsiders import AddWorker, RemoveWorkers, SaveWorkers, StoredWorker
 from ..verbs import Heartbeat, LeasedTask, LeaseRequest, OutsideWorker, Registered, Registration, TaskAnswer
 from .allowances import Promise
+from .clocks import Standstill
 from .dispatch import to_the_end
-from .hands import Held
-from .leases import DONE, Leases, token_of
+from .hands import Held, token_of
+from .leases import DONE, Leases
 from .outcomes import Outcome
 from .worker_names import new_name
 
@@ -289,8 +290,12 @@ class Outsiders(Leases):
     # ---- again and again -----------------------------------------------------------------------
 
     async def _look_after_outsiders(self) -> None:
+        standstill = Standstill(SAVE_SECONDS)
         while True:
             await asyncio.sleep(SAVE_SECONDS)
+            if lost := standstill.seconds():
+                for outsider in self._outsiders.values():
+                    outsider.heard = min(outsider.heard + lost, time.monotonic())
             try:
                 await self._save_outsiders()
                 await self._forget_the_silent()

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..cluster import ClusterSettings, Slot
 from ..codec import unpack, unpack_failure
+from ..errors import OwnershipLost, StoreBroken
 from ..jobs import Bundle, Chunk, State, Task, Worker
 from ..runner.units import Ending, Live, UnitReport
 from .conduct import Subject
@@ -279,5 +280,8 @@ class Placement(Reasons):
 
     def _chore_done(self, task: asyncio.Task[object]) -> None:
         self._chores.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("the engine stumbled", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (StoreBroken, OwnershipLost)):  # nothing can go on, which was said already
+            logger.debug("%s", error)
+        elif error is not None:
+            logger.error("the engine stumbled", exc_info=error)

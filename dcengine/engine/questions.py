@@ -353,6 +353,10 @@ class Questions(ABC):
         """Why this engine can only end: the file was taken over, or the disk failed."""
         return self._store.broken
 
+    async def confirm_ownership(self) -> None:
+        """Look whether the file is still this engine's; raises `OwnershipLost` if not, and is `broken` then."""
+        await self._store.confirm_ownership()
+
     def end_waits(self) -> None:
         """Answer those who wait with what there is, and let nobody wait from now on."""
         self._is_closing = True

@@ -113,7 +113,7 @@ class Running:
         if second is None:
             return None
         second.first = None
-        if endings is None or endings[self.left - 1] == Ending.NOT_RUN:
+        if endings is None or endings[self.left - 1] in (Ending.NOT_RUN, Ending.VANISHED):
             self.keep(self.left - 1)
             return None
         second.work = NOTHING

@@ -30,6 +30,7 @@ from .waiting import TaskSource
 
 logger = logging.getLogger(__name__)
 
+RECORDS_KNOWN = 2_000  #: sessions, above which those are forgotten whose loss was told, the oldest first
 LOOK_SECONDS = 5.0  #: between two looks for sessions that nobody uses
 
 
@@ -157,7 +158,7 @@ class Sessions(Aftermath):
         if len(self._sessions.on(place.slot.worker.name)) > SESSIONS_LIMIT:
             raise TooManySessions(place.slot.worker.name, SESSIONS_LIMIT)
         begun = BeginSession(place.name, task.job, place.slot.worker.name, now())
-        self._records[place.name] = await self._write(begun)
+        self._note_session(await self._write(begun))
 
     def _heard_in_session(self, place: Place, report: UnitReport) -> None:
         """Take note that a call was run at *place*, if it was."""
@@ -175,7 +176,7 @@ class Sessions(Aftermath):
             spare = [one for one in others if not one.is_busy and one.name.startswith(UNNAMED)]
             await self._end_for(spare[0] if spare else place, "was ended to make room for another session")
         if name in self._sessions.placed:
-            self._records[name] = await self._write(BeginSession(name, job, slot.worker.name, now()))
+            self._note_session(await self._write(BeginSession(name, job, slot.worker.name, now())))
 
     # ---- its end ---------------------------------------------------------------------------
 
@@ -209,8 +210,20 @@ class Sessions(Aftermath):
         lost = LoseSession(name, what, now() if at is None else int(at * 1e6), is_told)
         record: SessionRecord | None = await self._write(lost)
         if record is not None:
-            self._records[name] = record
+            self._note_session(record)
             logger.info("session %s on %s %s", name, record.worker, record.lost)
+
+    def _note_session(self, record: SessionRecord) -> None:
+        self._records[record.name] = record
+        if len(self._records) > 2 * RECORDS_KNOWN:
+            self._forget_told_sessions()
+
+    def _forget_told_sessions(self) -> None:
+        """Forget the oldest sessions whose loss somebody was told of, unless something waits that used them."""
+        waited_for = {source.session for source in self._feed.sources()}
+        told = [one.name for one in self._records.values() if one.told is not None and one.name not in waited_for]
+        for name in told[: len(self._records) - RECORDS_KNOWN]:
+            del self._records[name]
 
     def _lose_with_slots(self) -> None:
         """Give up the sessions whose slots are gone."""

@@ -7,12 +7,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-from ..cluster import Slot
+from ..cluster import ClusterSettings, Slot
 from ..errors import StoreError
 from ..jobs import Chunk, How, Task
 from ..store import now
-from ..store.moving import WakeDue
+from ..store.moving import ShiftBackOffs, WakeDue
+from .clocks import WallClock
 from .dispatch import Dispatch
 from .feeding import fits
 from .running import Running
@@ -31,6 +33,10 @@ Stop = Callable[[int, Slot], Awaitable[None]]
 class Stragglers(Dispatch):
     """Looks after what takes too long."""
 
+    def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
+        super().__init__(db, settings, blobs)
+        self._wall = WallClock()
+
     # ---- looking after things --------------------------------------------------------------
 
     async def _look_after_things(self) -> None:
@@ -48,6 +54,9 @@ class Stragglers(Dispatch):
 
     async def _wake_due(self) -> None:
         """Queue the tasks whose waiting time is over."""
+        if step := self._wall.step():
+            logger.info("the clock was set by %+.1f s; what waits for another try waits for as long as before", step)
+            await self._store.apply(ShiftBackOffs(int(step * 1e6)))
         woken = Counter(map(tuple, await self._store.apply(WakeDue(now()))))
         for (stage, need, submitter, priority, flags), n in woken.items():
             expression = await self._store.reads.expression(need)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ..blobs import ROW_LIMIT
-from ..cluster import ClusterSettings, Slot, WorkerGone
+from ..cluster import ClusterGone, ClusterSettings, Slot, WorkerGone
 from ..codec import failure_from, keys_in, pack, pack_failure, unpack, unpack_failure
 from ..errors import BlobError, DcengineError, NoMatchingWorker, StaleLease
 from ..jobs import Bundle, Chunk, How, Stage, State, Task, Vote
@@ -68,6 +68,8 @@ class Tasks(Sessions):
             report = await self._call(second or Running(task, slot))
         except Decided:  # its other run is the one that counts
             return
+        except ClusterGone as gone:
+            await self._break_off(task, str(gone))
         except WorkerGone as gone:
             await self._move(task, self._unless_unwanted(task, after_vanishing(task, gone.worker)))
         except DcengineError as error:
@@ -113,7 +115,7 @@ class Tasks(Sessions):
             return await self._flagged(task, stage, Vote(slot.worker.contributor, unpack_failure(value).message))
         return after_run(
             task, ending, value, unwanted=unwanted, interrupted=interrupted, stage=stage,
-            following=self._stages.after(task.stage),
+            following=self._stages.after(task.stage), worker=slot.worker.name,
         )  # fmt: skip
 
     async def _flagged(self, task: Task, stage: Stage, vote: Vote) -> Outcome:
@@ -151,8 +153,11 @@ class Tasks(Sessions):
             failure = pack_failure(failure_from(lost))
             await self._move(before, after_error(before, failure, stage=self._stages.get(before.stage)), slot)
 
-    async def _store_move(self, move: Move, outcome: Outcome) -> None:
-        """Complete *move* by what *outcome* says, store it, and draw its consequences; raises `StaleLease`."""
+    async def _store_move(self, move: Move, outcome: Outcome, patience: float = math.inf) -> None:
+        """Complete *move* by what *outcome* says, store it, and draw its consequences; raises `StaleLease`.
+
+        A full disk is waited for with *patience*.
+        """
         if outcome.task.state is State.WAITING:
             move.not_before = move.at + int(outcome.delay * 1_000_000)
         if outcome.following.stage is not None:  # the next stage starts its progress anew
@@ -161,10 +166,10 @@ class Tasks(Sessions):
         move.vote = outcome.vote
         move.output = outcome.output
         if outcome.task.state is State.SUCCEEDED and outcome.output is not None:
-            move.output = await self._kept(outcome.output)
+            move.output = await self._kept(outcome.output, patience)
         if outcome.parts is not None:
-            move.parts = [await self._kept(part) for part in outcome.parts]
-        consequences: Consequences = await self._write(move)
+            move.parts = [await self._kept(part, patience) for part in outcome.parts]
+        consequences: Consequences = await self._write(move, patience)
         self._take_note(consequences)
         await self._moved(msgspec.structs.replace(outcome, output=move.output), ends_job=move.ends_job)
 

@@ -20,6 +20,7 @@ from .put_values import PutValues
 logger = logging.getLogger(__name__)
 
 OWNER = Grant(role="admin")  #: what the token allows that an engine makes at its start
+ENDED_KNOWN = 1_000  #: tokens that are good no more, the newest, that are listed; all of them stay in the file
 EARNING = ("admin", "worker", "join")  #: roles whose holders do tasks, or bring workers that do
 
 
@@ -39,6 +40,7 @@ class Tokens(PutValues):
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         super().__init__(db, settings, blobs)
         self._tokens: dict[bytes, Known] = {}  #: by digest
+        self._next_token_look = 2 * ENDED_KNOWN
         self._owners = b""  #: the digest of the token that whoever started this engine has
 
     # ---- verbs -----------------------------------------------------------------------------
@@ -56,7 +58,7 @@ class Tokens(PutValues):
         return NewToken(token=secret, status=_status(made))
 
     async def tokens(self) -> list[TokenStatus]:
-        """Return every token, the newest first."""
+        """Return every token that is good, and the newest of those that are not; the newest first."""
         return sorted((_status(known.stored) for known in list(self._tokens.values())), key=lambda each: -each.id)
 
     async def revoke_token(self, id: int) -> TokenStatus:
@@ -97,6 +99,15 @@ class Tokens(PutValues):
     def _know(self, stored: StoredToken) -> None:
         grant = Grant(role=stored.role, project=stored.project_name, nickname=stored.nickname, id=stored.id)
         self._tokens[stored.digest] = Known(stored, grant)
+        if len(self._tokens) >= self._next_token_look:
+            self._forget_ended_tokens()
+
+    def _forget_ended_tokens(self) -> None:
+        """Know nothing more of the tokens that were good once, but for the newest: a token for each visit adds up."""
+        ended = sorted((known.stored.id, digest) for digest, known in self._tokens.items() if not known.is_valid())
+        for _, digest in ended[:-ENDED_KNOWN]:
+            del self._tokens[digest]
+        self._next_token_look = 2 * ENDED_KNOWN + len(self._tokens)
 
     def _forget_tokens_of(self, project: int) -> None:
         """Know nothing more of the tokens that were good for a deleted *project* alone."""

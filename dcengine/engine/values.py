@@ -106,7 +106,7 @@ class Values:
             await self._store.apply(NoteBlob(digest_of(reference), len(data), now()))
             await self.blobs.put(data, reference)
             return digest_of(reference), len(data)
-        file = NewFile(await self.blobs.new_file())
+        file = await self.blobs.do(NewFile, await self.blobs.new_file())
         try:
             async for piece in pieces:
                 check_size("the value", file.size + len(piece), PUT_LIMIT)

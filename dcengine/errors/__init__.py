@@ -56,8 +56,11 @@ DcengineError
 │   ├── NetworkFileSystem      SQLite's locks cannot be trusted there
 │   ├── DiskFull               no room; nothing was half-stored
 │   ├── DatabaseLocked         another program holds its lock
+│   ├── FileHeld               somebody reads an old state of it for too long
 │   ├── StaleLease             the task has a new holder (the fence)
+│   ├── DatabaseLinked         it has several names
 │   ├── OwnershipLost          another engine took the file over
+│   │   └── DatabaseMoved      it is no longer where it was
 │   ├── BackupFailed           no copy could be made there
 │   └── StoreBroken            a write failed in a way that forbids going on
 ├── BlobError: a value outside the file
@@ -112,10 +115,13 @@ from .file import (
     BlobPlaceFailed,
     DatabaseCorrupt,
     DatabaseForeign,
+    DatabaseLinked,
     DatabaseLocked,
+    DatabaseMoved,
     DatabaseOwned,
     DatabaseTooNew,
     DiskFull,
+    FileHeld,
     NetworkFileSystem,
     OwnershipLost,
     StaleLease,
@@ -180,7 +186,9 @@ __all__ = [
     "ContributorBanned",
     "DatabaseCorrupt",
     "DatabaseForeign",
+    "DatabaseLinked",
     "DatabaseLocked",
+    "DatabaseMoved",
     "DatabaseOwned",
     "DatabaseTooNew",
     "DcengineError",
@@ -193,6 +201,7 @@ __all__ = [
     "EngineError",
     "EngineUnreachable",
     "ExecutorShut",
+    "FileHeld",
     "IdlenessUnknown",
     "ImportChanged",
     "InputRejected",

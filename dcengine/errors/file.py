@@ -108,6 +108,21 @@ class DatabaseLocked(StoreError):
         )
 
 
+class FileHeld(StoreError):
+    """Somebody reads an old state of the file for so long that its log cannot be emptied."""
+
+    def __init__(self, db: str, size: int) -> None:
+        super().__init__(db, size)
+        self.db, self.size = db, size
+
+    def __str__(self) -> str:
+        return (
+            f"the log of {self.db} has grown to {self.size / 2**20:,.0f} MiB, since a program reads an old state of "
+            "the file; end it or its transaction (`dcengine doctor` says who has the file open). From 4,096 MiB on no "
+            "new work is taken"
+        )
+
+
 class StaleLease(StoreError):
     """The task has a new holder, or has ended: this report comes too late."""
 
@@ -129,6 +144,31 @@ class OwnershipLost(StoreError):
     def __str__(self) -> str:
         return (
             f"another engine took over {self.db}; this one has stopped writing. Attach to the new one or close it first"
+        )
+
+
+class DatabaseMoved(OwnershipLost):
+    """The file of a running engine is no longer where it was."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.db} was moved, deleted or replaced while its engine ran, which has stopped: what it had "
+            "acknowledged is in the file that it had opened. To move or restore a file, end its engine first; "
+            "`dcengine backup` copies one that is in use"
+        )
+
+
+class DatabaseLinked(StoreError):
+    """The file has several names, each with a lock and a log of its own."""
+
+    def __init__(self, db: str, names: int) -> None:
+        super().__init__(db, names)
+        self.db, self.names = db, names
+
+    def __str__(self) -> str:
+        return (
+            f"{self.db} has {self.names} names (hard links), so that two engines could write it unseen and damage it; "
+            f"remove the others, or work on a copy: cp {self.db} NEW"
         )
 
 

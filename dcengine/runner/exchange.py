@@ -59,7 +59,12 @@ def _pack_or_spool(result: Any, *, unit: Unit) -> bytes:
     pieces: list[Piece] = pieces_of(result, what=f"the result of {unit.name}")
     if sum(map(len, pieces)) <= SPOOLED_FROM and not unit.stays:
         return b"".join(pieces)
-    return spool(pieces, unit.spool, stays=unit.stays).packed
+    try:
+        return spool(pieces, unit.spool, stays=unit.stays).packed
+    except OSError:
+        if unit.stays:
+            raise
+        return b"".join(pieces)  # there is no room, say: the engine can wait for some, the call need not fail
 
 
 def _pack_parts(result: Any, *, function: str, pack_one: Callable[..., bytes]) -> bytes:

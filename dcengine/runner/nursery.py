@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -40,8 +41,10 @@ class ChildProcess(asyncio.Protocol):
         self.number, self.journal, self.pipes = number, journal, pipes
         self.process = 0  #: its process id, once it was forked
         self.devices: dict[str, list[int]] | None = None  #: those of its first unit, for all its life; None before it
+        self.is_bereft = False  #: it ended with its fork server, not by itself
         self.forked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._began = time.monotonic()
         self._nursery, self._connection = nursery, connection
         self._on_frame, self._on_end = on_frame, on_end
         self._frames = FrameReader()
@@ -58,6 +61,11 @@ class ChildProcess(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             for piece in frame(kind, body):
                 self._transport.write(piece)
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago it was asked for."""
+        return time.monotonic() - self._began
 
     @property
     def unread(self) -> int:
@@ -237,6 +245,7 @@ class Nursery:
         control.close()
         children, self._children = self._children, {}
         for child in children.values():
+            child.is_bereft = True
             if child.process:
                 end_group(child.process)
             child.finish(signal.SIGKILL)

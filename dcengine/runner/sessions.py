@@ -49,7 +49,9 @@ class SessionSlot(ChildSlot):
     def _lose(self, child: ChildProcess, status: int) -> None:
         if child is self._child:
             turn = self._turn
-            self._note_loss("was killed" if turn is not None and turn.killed_for else cause_of(status))
+            was_killed = turn is not None and turn.killed_for
+            cause = "ended with its fork server" if child.is_bereft else cause_of(status)
+            self._note_loss("was killed" if was_killed else cause)
         super()._lose(child, status)
 
     def _note_loss(self, what: str) -> None:

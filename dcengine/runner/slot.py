@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5.0  #: seconds for a killed child to be gone
 CUT_SECONDS = 0.002  #: after which a child has surely seen that its unit is cut before it begins the next call
 REST_SECONDS = 60.0  #: after which a child that holds devices and has nothing to do is ended
+HEALTHY_SECONDS = 1.0  #: a child that lived so long is followed by another at once; others wait for work
 SPAWN_LIMIT = 3  #: children that may end before they had anything to do
 UNREAD_LIMIT = 64 << 20  #: bytes that a child may have been told and not read before it is told no more
 OVERHEAR_SECONDS = 0.1  #: between two looks at what a child's C code writes and the child does not read
@@ -233,10 +234,18 @@ class ChildSlot:
     def _spawn_soon(self) -> None:
         if self._spawning is None or self._spawning.done():
             self._spawning = asyncio.create_task(self._spawn())
+            self._spawning.add_done_callback(_heard_of)
 
     async def _spawn(self) -> None:
-        child = await self._nursery.spawn(self._hear, self._lose)
-        self._child = None if child.ended.done() else child
+        for left in reversed(range(SPAWN_LIMIT)):
+            try:
+                child = await self._nursery.spawn(self._hear, self._lose)
+            except ClusterFailed:  # its fork server may have ended in just this moment; the next one is tried
+                if self._is_closed or not left:
+                    raise
+            else:
+                self._child = None if child.ended.done() else child
+                return
 
     def _drop_child(self) -> None:
         """Kill the child and do not wait for it; whatever it still says is not heard."""
@@ -255,6 +264,8 @@ class ChildSlot:
         turn = self._turn
         if turn is None or not turn.sequence or turn.report.done():
             logger.info("child process %s %s while it had nothing to do", child.process, cause_of(status))
+            if not self._is_closed and child.age > HEALTHY_SECONDS:
+                self._spawn_soon()
             return
         turn.report.set_result(self._salvaged(turn, child, status))
         if not self._is_closed:
@@ -383,10 +394,18 @@ class ChildSlot:
                 return Ending.NOT_RUN, b""  # the overdue call ended in the last moment; this one has just begun
             error = TaskTimeout(turn.unit.timeout or 0.0, f"killed, since it {by_force}")
             return Ending.TIMED_OUT, codec.pack_failure(codec.failure_from(error))
+        if child.is_bereft:
+            return Ending.VANISHED, b""
         failure = codec.failure_from(TaskCrashed(cause_of(status), 1))
         return Ending.CRASHED, codec.pack_failure(
             msgspec.structs.replace(failure, traceback=child.journal.crash_report())
         )
+
+
+def _heard_of(spawning: asyncio.Task[None]) -> None:
+    """Take note of how *spawning* has ended: whoever waits for its child is told, but there may be nobody."""
+    if not spawning.cancelled() and (error := spawning.exception()) is not None:
+        logger.warning("%s", error)
 
 
 def _within_limit(turn: Turn, pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:

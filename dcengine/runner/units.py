@@ -48,6 +48,7 @@ class Ending(IntEnum):
     INTERRUPTED = 4  #: somebody asked for it; its value is empty, or says (in UTF-8) that force was needed
     NOT_RUN = 5  #: never begun; its value is empty
     FLAGGED = 6  #: the function says that its input is bad; its value is a packed `codec.Failure` (InvalidInput)
+    VANISHED = 7  #: what its child was forked by ended under it, through no fault of the call; its value is empty
 
 
 class UnitReport(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -104,6 +104,8 @@ def _of_inside(figures: Figures) -> Iterator[Metric]:
     inbox = {(): figures.inbox}
     yield _gauge("dcengine_store_inbox_operations", "Operations that wait to be written.", inbox)
     yield _gauge("dcengine_store_inbox_bytes", "Bytes of their payload.", {(): figures.inbox_bytes})
+    held = {(): figures.held_log}
+    yield _gauge("dcengine_store_held_log_bytes", "Of a log that somebody who reads keeps from being emptied.", held)
     yield _histogram("dcengine_loop_lag_seconds", "By how much the event loop comes too late.", figures.lag)
 
 

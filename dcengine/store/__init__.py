@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..errors import StoreError
 from .banning import BanReads
 from .opening import open_for_writing
+from .touching import Confirm
 from .transactions import Operation
 from .writer import Writer, now
 
@@ -53,6 +54,11 @@ class Store:
     def broken(self) -> StoreError | None:
         """Why nothing can be written any more: the file was taken over, or the disk failed."""
         return self._writer.broken
+
+    async def confirm_ownership(self) -> None:
+        """Look whether the file is still this engine's; raises `OwnershipLost` if not, and is `broken` then."""
+        if self._writer.trouble is None:
+            await self._writer.put(Confirm())
 
     async def close(self) -> None:
         await self.reads.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,11 +14,10 @@ from typing import Any, ClassVar
 
 from ..errors import BackupFailed, DiskFull, EngineClosed
 from .names import Names
-from .opening import translated
+from .opening import COMPANIONS, UNFINISHED, is_broken, sync, translated
 
 STEP_PAGES = 256  #: copied at once; between two steps somebody may have changed his mind
 SYNC_STEPS = 16  #: after so many the copy is synced: else the disk has so much to write that commits wait for it
-COMPANIONS = ("", "-wal", "-shm", "-journal")  #: files that SQLite would take for parts of the one called so
 
 # The conditions stand here as in the indexes of what lies outside, or SQLite would not find those.
 SELECT_REFERENCED = "SELECT digest FROM value UNION " + " UNION ".join(
@@ -51,7 +51,7 @@ class Copy:
 
     def __init__(self, path: str) -> None:
         self.target = target = Path(os.path.abspath(path))
-        self._unfinished = Path(f"{target}.unfinished")
+        self._unfinished = Path(f"{target}{UNFINISHED}")
         with self._explained():
             for companion in COMPANIONS:
                 if os.path.lexists(f"{target}{companion}"):
@@ -73,7 +73,7 @@ class Copy:
             if not is_wanted():
                 raise EngineClosed(str(db))
             if steps % SYNC_STEPS == 0:
-                _sync(self._unfinished)
+                sync(self._unfinished)
 
         with (
             self._explained(),
@@ -91,7 +91,7 @@ class Copy:
     def publish(self) -> int:
         """Give the copy its name, durably; return its size."""
         with self._explained():
-            _sync(self._unfinished)
+            sync(self._unfinished)
             try:
                 os.link(self._unfinished, self.target)  # unlike a move, it replaces nothing
             except FileExistsError:
@@ -99,7 +99,7 @@ class Copy:
             except OSError:  # a file system without links
                 self._unfinished.rename(self.target)
             self.abandon()
-            _sync(self.target.parent)
+            sync(self.target.parent)
             return self.target.stat().st_size
 
     def abandon(self) -> None:
@@ -113,6 +113,8 @@ class Copy:
         try:
             yield
         except sqlite3.Error as error:
+            if is_broken(error):
+                raise BackupFailed(str(self.target), str(error)) from error
             raise translated(error, self.target) from error
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -124,14 +126,6 @@ class Copy:
 
 def _opened(db: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{db.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- space ---------------------------------------------------------------------------------
@@ -148,11 +142,22 @@ def vacuum(connection: sqlite3.Connection) -> tuple[int, int]:
         connection.execute(DELETE_UNUSED_FUNCTIONS)
         connection.execute("PRAGMA temp_store = FILE")
         connection.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        (file,) = [row[2] for row in connection.execute("PRAGMA database_list") if row[1] == "main"]
+        if isinstance(translated(error, file), DiskFull) and shutil.disk_usage(Path(file).parent).free > before:
+            raise DiskFull(_temporary_folder()) from error  # there is room for it, but not there
+        raise
     finally:
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return before, _size(connection)
+
+
+def _temporary_folder() -> str:
+    """Return where SQLite puts temporary files."""
+    places = (os.environ.get("SQLITE_TMPDIR"), os.environ.get("TMPDIR"), "/var/tmp", "/usr/tmp", "/tmp")
+    return next((place for place in places if place and os.access(place, os.W_OK | os.X_OK)), ".")
 
 
 def _size(connection: sqlite3.Connection) -> int:

@@ -61,6 +61,13 @@ WHERE id IN (
 RETURNING id, job, stage, need, submitter, priority, flags, batch
 """
 
+# Whoever waits and has erred before waits for another try; the rest wait for a moment that somebody has named.
+SHIFT_BACK_OFFS = f"""
+UPDATE task
+SET not_before = not_before + ?
+WHERE state = {State.WAITING:d} AND errors > 0
+"""
+
 
 class Move(msgspec.Struct):
     """Store a task's move, and all that follows from it: the next task, parts, a gather that is complete.
@@ -223,3 +230,16 @@ class WakeDue:
             ledger.count(stage, before=State.WAITING, after=State.QUEUED)
         ledger.write()
         return [[row[2:7] for row in woken], *([] for _ in operations[1:])]
+
+
+@dataclass(slots=True)
+class ShiftBackOffs:
+    """Have tasks that wait for another try do so for as long as before, now that the clock was set by *step*."""
+
+    rank: ClassVar[int] = 0  # before anything is woken
+    step: int  #: microseconds, below zero for back
+
+    @classmethod
+    def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[ShiftBackOffs]) -> list[Any]:
+        connection.execute(SHIFT_BACK_OFFS, (sum(operation.step for operation in operations),))
+        return [None] * len(operations)

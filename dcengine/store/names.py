@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from ..verbs import Function
 
 FUNCTIONS, CALL = 1, 1  #: ids of the built-in project ``functions`` and its only stage, ``call``
 FIRST_LATER_TASK = 1 << 40  #: ids of tasks beyond a job's first, which has the job's own id
+KNOWN = 10_000  #: texts of a kind whose ids are remembered; beyond that the file is asked again
 # A job has a task for each stage it has reached; the one with the highest id is where it is. The number stands here as
 # in the index, or SQLite would not find that.
 CURRENT_TASK = f"""coalesce(
@@ -40,6 +42,7 @@ class Names:
     def need(self, connection: sqlite3.Connection, tags: str) -> int:
         """Return the id of the tag expression *tags*, stored if it is new."""
         if tags not in self._needs:
+            _make_room(self._needs)
             connection.execute("INSERT OR IGNORE INTO need (tags) VALUES (?)", (tags,))
             (self._needs[tags],) = connection.execute("SELECT id FROM need WHERE tags = ?", (tags,)).fetchone()
         return self._needs[tags]
@@ -48,6 +51,7 @@ class Names:
         """Return the id of *function*, its code stored if it is new."""
         digest = function.digest
         if digest not in self._functions:
+            _make_room(self._functions)
             connection.execute(
                 "INSERT OR IGNORE INTO function (digest, name, code) VALUES (?, ?, ?)",
                 (digest, function.name, function.code),
@@ -60,6 +64,7 @@ class Names:
     def contributor(self, connection: sqlite3.Connection, nickname: str) -> int:
         """Return the id of the contributor called *nickname*, stored if it is new."""
         if nickname not in self._contributors:
+            _make_room(self._contributors)
             connection.execute("INSERT OR IGNORE INTO contributor (nickname) VALUES (?)", (nickname,))
             (self._contributors[nickname],) = connection.execute(
                 "SELECT id FROM contributor WHERE nickname = ?", (nickname,)
@@ -69,6 +74,7 @@ class Names:
     def submitter(self, connection: sqlite3.Connection, name: str) -> int:
         """Return the id of who brings work as *name*, stored if it is new."""
         if name not in self._submitters:
+            _make_room(self._submitters)
             connection.execute("INSERT OR IGNORE INTO submitter (name) VALUES (?)", (name,))
             (self._submitters[name],) = connection.execute(
                 "SELECT id FROM submitter WHERE name = ?", (name,)
@@ -109,6 +115,11 @@ class Names:
     def save_numbers(self, connection: sqlite3.Connection, project: int) -> None:
         """Write the newest number of *project* back, once per group of operations."""
         connection.execute("UPDATE project SET last_number = ? WHERE id = ?", (self._last_numbers[project], project))
+
+
+def _make_room(known: dict[Any, int]) -> None:
+    if len(known) >= KNOWN:
+        known.clear()
 
 
 def _floor(connection: sqlite3.Connection, key: str) -> int:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import shutil
 import sqlite3
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
 from ..errors import (
     DatabaseCorrupt,
     DatabaseForeign,
+    DatabaseLinked,
     DatabaseLocked,
     DatabaseTooNew,
     DiskFull,
     NetworkFileSystem,
     StoreError,
 )
+from .log import LOCK_MILLISECONDS, USUAL_BYTES, make_log_durable
 
 logger = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x64636E67  #: "dcng", in the header of every file of ours
+JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")  #: SQLite, "The Rollback Journal"
+NO_ROOM_FOR_INDEX = "SQLITE_IOERR_SHMSIZE"  #: of the log, which is made anew where it is lost
 QUICK_CHECK_LIMIT = 64 << 20  #: larger files are checked by `dcengine doctor`, not at each start
+COMPANIONS = ("", "-wal", "-shm", "-journal")  #: files that SQLite would take for parts of the one called so
+UNFINISHED = ".unfinished"  #: how the name of a copy ends until it is whole
 NETWORK_FILE_SYSTEMS = frozenset(
     [
         "nfs",
@@ -49,17 +56,12 @@ NETWORK_FILE_SYSTEMS = frozenset(
     ]
 )
 
-LOG_PAGES, PAGE_SIZE, FRAME_HEADER, LOG_HEADER = 4096, 4096, 24, 32  #: SQLite, "WAL-mode File Format"
-LOCK_MILLISECONDS = 5000  #: to wait for another program that has locked the file
-LOG_BYTES = LOG_HEADER + LOG_PAGES * (FRAME_HEADER + PAGE_SIZE)
-ROOM_FOR_LOG = 1 << 30  #: bytes that must be free on the disk
-
-# Exactly one connection writes and checkpoints: with the commit after which 16 MiB lie in the log, and passively.
+# Exactly one connection writes and checkpoints: where `log` says so.
 PRAGMAS = f"""
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
-    PRAGMA wal_autocheckpoint = {LOG_PAGES};
-    PRAGMA journal_size_limit = 67108864;
+    PRAGMA wal_autocheckpoint = 0;
+    PRAGMA journal_size_limit = {USUAL_BYTES};
     PRAGMA busy_timeout = {LOCK_MILLISECONDS};
     PRAGMA foreign_keys = ON;
     PRAGMA temp_store = MEMORY;
@@ -79,10 +81,12 @@ def open_for_writing(db: Path) -> sqlite3.Connection:
     refuse_network_file_system(db)
     _refuse_other_files(db)
     _create_private(db)
+    _refuse_other_names(db)
     connection = sqlite3.connect(db, isolation_level=None, check_same_thread=False, cached_statements=512)
     try:
         _refuse_foreign_database(db, connection)
         connection.executescript(PRAGMAS)
+        make_log_durable(db, connection)
         _check(db, connection)
         _migrate(db, connection)
     except sqlite3.Error as error:
@@ -92,30 +96,6 @@ def open_for_writing(db: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def lengthen_log(db: Path) -> None:
-    """Give the log of *db* at once the length it will have; only the thread that writes may call it, between commits.
-
-    A commit into room that the file has already takes half the time: nothing about the file itself has to be synced.
-    SQLite takes what comes after its last frame for the rest of an older log. Where there is little room, it is left.
-    """
-    log = Path(f"{db}-wal")
-    try:
-        missing = LOG_BYTES - log.stat().st_size
-        if missing <= 0 or shutil.disk_usage(log.parent).free < ROOM_FOR_LOG:
-            return
-        with log.open("ab") as file:
-            file.write(bytes(missing))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:  # commits are as they were without
-        logger.info("the log of %s keeps its length: %s", db, error)
-
-
-def fold_log(connection: sqlite3.Connection) -> None:
-    """Bring what is in the log into the file, as far as no reader needs the log."""
-    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def open_for_reading(db: Path) -> sqlite3.Connection:
@@ -176,9 +156,25 @@ def _refuse_other_files(db: Path) -> None:
         raise DatabaseForeign(str(db), "a folder")
     if not db.exists() or db.stat().st_size == 0:
         return
-    with db.open("rb") as file:
-        if file.read(16) != b"SQLite format 3\0":
-            raise DatabaseForeign(str(db), "not an SQLite file")
+    # Where the power went while the file was made, its journal holds what it was before: SQLite puts that back.
+    if _begins_with(db, b"SQLite format 3\0") or _begins_with(Path(f"{db}-journal"), JOURNAL_MAGIC):
+        return
+    raise DatabaseForeign(str(db), "not an SQLite file")
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except FileNotFoundError:
+        return False
+
+
+def _refuse_other_names(db: Path) -> None:
+    """Lock and log are found by the file's name: with two names there would be two of each."""
+    names = db.stat().st_nlink
+    if names > 1:
+        raise DatabaseLinked(str(db), names)
 
 
 def _create_private(db: Path) -> None:
@@ -227,40 +223,77 @@ def newest_version() -> int:
 def _migrate(db: Path, connection: sqlite3.Connection) -> None:
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     steps = [(number, script) for number, script in migrations() if number > found]
-    if steps and found:
+    if not steps:
+        return
+    if found:
         _back_up(db, connection, found)
-    for number, script in steps:
-        # One transaction a step: a kill leaves the old schema or the new one, never one between.
-        try:
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script}\n"
-                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-            )
-        except sqlite3.Error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        logger.info("schema of %s is now %d", db, number)
+    newest, scripts = steps[-1][0], "\n".join(script for _, script in steps)
+    # One transaction for all steps: a kill leaves the schema that was there, whose dcengine can open it, or the newest.
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{scripts}\n"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {newest}; COMMIT;"
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    logger.info("schema of %s is now %d", db, newest)
 
 
 def _back_up(db: Path, connection: sqlite3.Connection, version: int) -> None:
+    """Copy *db* as it stands; the copy gets its name once it is whole and on the disk."""
     backup = db.with_name(f"{db.name}.schema{version}.backup")
-    _create_private(backup)  # SQLite would make it readable for everybody
-    target = sqlite3.connect(backup)
+    unfinished = Path(f"{backup}{UNFINISHED}")
+    _remove_database(unfinished)  # from somebody who was killed
+    _create_private(unfinished)  # SQLite would make it readable for everybody
     try:
-        connection.backup(target)
+        with closing(sqlite3.connect(unfinished)) as target:
+            connection.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # a log of its own would not be renamed with it
+        sync(unfinished)
+        unfinished.rename(backup)
+        sync(backup.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(str(backup)) from error
+        raise StoreError(
+            f"{db} has an old schema, and before it is changed no copy could be made at {backup}: {error.strerror}; "
+            "it was left as it is"
+        ) from error
     finally:
-        target.close()
+        _remove_database(unfinished)  # half of it is of use to nobody, and takes room
+
+
+def _remove_database(path: Path) -> None:
+    for companion in COMPANIONS:
+        Path(f"{path}{companion}").unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold *path*, a file or a folder, as it is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_broken(error: sqlite3.Error) -> bool:
+    """Tell whether *error* says that the disk has failed, so that nobody knows what is on it."""
+    return "disk I/O error" in str(error) and getattr(error, "sqlite_errorname", "") != NO_ROOM_FOR_INDEX
 
 
 def translated(error: sqlite3.Error, db: Path | str) -> StoreError:
     """Return the error of our tree that *error* means."""
     name = getattr(error, "sqlite_errorname", "") or ""  # Python 3.11 and later
     text = str(error)
-    if name == "SQLITE_FULL" or "database or disk is full" in text:
+    if name in ("SQLITE_FULL", NO_ROOM_FOR_INDEX) or "database or disk is full" in text:
         return DiskFull(str(db))
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "malformed" in text or "not a database" in text:
         return DatabaseCorrupt(str(db), text)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or "is locked" in text:
         return DatabaseLocked(str(db))
+    if is_broken(error):
+        return StoreError(f"{db} cannot be read or written ({text}): check its disk, the system's log says more")
     return StoreError(f"{db}: {text}")

@@ -5,6 +5,7 @@ One only: a second busy reader takes more of the interpreter from the writer tha
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from ..errors import NotFound
 from ..jobs import BatchInfo, JobState, State, Task
 from ..verbs import BatchStatus, FailedItem, Function, JobStatus, Line, Progress, Report
 from .leasing import SELECT_TASK, task_from
-from .names import CURRENT_TASK
+from .names import CURRENT_TASK, KNOWN
+from .opening import translated
 
 PAGE_ROWS, PAGE_BYTES = 256, 16 << 20  #: of reports in one answer
 
@@ -141,7 +143,10 @@ class Reads:
         await self._connection.close()
 
     async def _all(self, sql: str, *parameters: object) -> list[Any]:
-        return list(await self._connection.execute_fetchall(sql, parameters))
+        try:
+            return list(await self._connection.execute_fetchall(sql, parameters))
+        except sqlite3.OperationalError as error:  # of the disk, or of who has locked the file
+            raise translated(error, self._db) from error
 
     async def _one(self, sql: str, *parameters: object) -> Any:
         rows = await self._all(sql, *parameters)
@@ -240,6 +245,8 @@ class Reads:
     async def need(self, expression: str) -> int:
         """Return the id of a tag expression that some task has."""
         if expression not in self._needs:
+            if len(self._needs) >= KNOWN:
+                self._needs.clear()
             (self._needs[expression],) = await self._one("SELECT id FROM need WHERE tags = ?", expression)
         return self._needs[expression]
 

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from ..errors import OwnershipLost, StoreBroken, StoreError
+from ..errors import DatabaseMoved, DcengineError, OwnershipLost, StoreBroken, StoreError
 from ..verbs.figures import OPERATIONS, Distribution
+from .log import LOCK_MILLISECONDS, Log
 from .names import Names
-from .opening import LOCK_MILLISECONDS, translated
+from .opening import is_broken, translated
 
 logger = logging.getLogger(__name__)
+
+
+SAY_AGAIN_SECONDS = 60.0  #: between two lines of the log about the same trouble
+
+E = TypeVar("E", bound=BaseException)
+
+
+def anew(error: E) -> E:
+    """Return an error like *error* of ours: one that is raised again and again gets a longer traceback each time."""
+    return type(error)(*error.args) if isinstance(error, DcengineError) else error
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at *path* from every other one; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Operation(Protocol):
@@ -46,6 +68,14 @@ class Transactions:
         self.commits = Distribution()  #: seconds of a transaction, its commit included
         self.operations = Distribution(OPERATIONS)  #: in one transaction
         self._patience = LOCK_MILLISECONDS
+        self._said: type[StoreError] | None = None  #: what went wrong, to the log
+        self._said_at = 0.0
+        self._log: Log | None = None
+
+    @property
+    def held_log(self) -> int:
+        """The bytes of a log that somebody who reads keeps from beginning anew; else 0."""
+        return self._log.held if self._log is not None else 0
 
     @property
     def broken(self) -> StoreError | None:
@@ -56,7 +86,9 @@ class Transactions:
         """Open the file and take the epoch."""
         self._connection = self._open()
         self._names = Names()
+        self._identity = identity_of(self._db)
         self._epoch = self._take_epoch()
+        self._log = Log(self._db)
 
     def _commit(self, operations: list[Operation], tell_early: Callable[[list[Any]], None]) -> list[Any]:
         """Apply *operations* in one transaction; return a result or an exception for each.
@@ -64,16 +96,18 @@ class Transactions:
         *tell_early* is called with them before they are durable.
         """
         if self._broken is not None:
-            return [self._broken] * len(operations)
-        began = time.perf_counter()
+            return [anew(self._broken) for _ in operations]
+        began, changes = time.perf_counter(), self._connection.total_changes
         try:
             outcomes = self._applied(operations)
             tell_early(outcomes)
             self._connection.execute("COMMIT")
         except Exception as error:
             self.trouble = self._failed(error)
-            return [self.trouble] * len(operations)
-        self.trouble = None
+            return [anew(self.trouble) for _ in operations]
+        if self.trouble is not None and self._connection.total_changes > changes:  # else nothing was written
+            logger.info("%s can be written again", self._db)
+            self.trouble = None
         self.commits.note(time.perf_counter() - began)
         self.operations.note(len(operations))
         return outcomes
@@ -97,7 +131,7 @@ class Transactions:
     def _begin(self) -> None:
         if not self._connection.in_transaction:  # else that was tried before, and went well
             self._connection.execute("BEGIN IMMEDIATE")
-        self._assert_epoch()
+        self._assert_ownership()
 
     def _begins_at_once(self) -> bool:
         """Begin a transaction, unless another program is writing the file just now; tell whether it has begun."""
@@ -163,16 +197,27 @@ class Transactions:
                 self._broken = StoreBroken(str(self._db), str(stuck))
         if isinstance(error, OwnershipLost):
             self._broken = error
+            if isinstance(error, DatabaseMoved):
+                self._fold_all()  # what is in the log goes where the file is now, which has lost sight of its log
+            return error
+        if isinstance(error, StoreError):
             return error
         if not isinstance(error, sqlite3.Error):
             logger.exception("a store operation failed", exc_info=error)
             return error
         failure = translated(error, self._db)
-        if "disk I/O error" in str(error):
+        if is_broken(error):
             # After a failed write or fsync nobody knows what is on the disk: never acknowledge again.
             failure = self._broken = StoreBroken(str(self._db), str(error))
-        logger.error("%s", failure)
+        self._say(failure)
         return failure
+
+    def _say(self, failure: StoreError) -> None:
+        """Log *failure*; what comes again and again, as on a full disk, not each time."""
+        is_new = type(failure) is not self._said
+        if is_new or time.monotonic() >= self._said_at + SAY_AGAIN_SECONDS:
+            logger.error("%s", failure)
+            self._said, self._said_at = type(failure), time.monotonic()
 
     def _take_epoch(self) -> int:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -181,15 +226,29 @@ class Transactions:
         self._connection.execute("COMMIT")
         return int(epoch)
 
-    def _assert_epoch(self) -> None:
-        """Raise `OwnershipLost` if another engine has taken the file since."""
+    def _assert_ownership(self) -> None:
+        """Raise `OwnershipLost` if another engine has taken the file since, or it is not where it was."""
+        if self._identity != identity_of(self._db):
+            raise DatabaseMoved(str(self._db))
         (epoch,) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         if epoch != self._epoch:
             raise OwnershipLost(str(self._db))
 
-    def _close_connection(self) -> None:
+    def _fold_all(self) -> None:
+        """Bring all of the log into the file."""
         try:
+            self._wait_for_locks(0)  # whoever still reads leaves the log to the next engine
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             logger.warning("last checkpoint of %s: %s", self._db, error)
-        self._connection.close()
+
+    def _close_connection(self) -> None:
+        if self._broken is None:
+            self._fold_all()
+        if isinstance(self._broken, DatabaseMoved) and self._log is not None and not self._log.is_in_place:
+            # SQLite would remove what is called like its log now, and is another file's.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+        else:
+            self._connection.close()
+        if self._log is not None:
+            self._log.close()

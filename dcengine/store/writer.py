@@ -11,6 +11,7 @@ quick too: two hand-overs between threads take as long as such a commit, and lon
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -21,9 +22,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
-from ..errors import EngineBusy, EngineClosed
-from .opening import LOCK_MILLISECONDS, fold_log, lengthen_log, translated
-from .transactions import Operation, Transactions
+from ..errors import EngineBusy, EngineClosed, StoreBroken
+from .log import LOCK_MILLISECONDS, lengthen_log
+from .opening import translated
+from .transactions import Operation, Transactions, anew
+
+logger = logging.getLogger(__name__)
 
 BATCH_LIMIT = 1000  #: operations in one transaction
 INBOX_LIMIT = 10_000  #: operations that may wait before new work is refused
@@ -62,6 +66,7 @@ class Writer(Transactions):
         self._written_here = 0  #: transactions, since the log was folded into the file
         self._not_here_before = 0.0
         self._is_log_long = False
+        self._is_folding = False
         self._is_maintaining = False
         self._interrupting = threading.Lock()  #: held while that changes, so that nothing else is interrupted
         self._thread = threading.Thread(target=self._run, name="dcengine-store", daemon=True)
@@ -80,23 +85,29 @@ class Writer(Transactions):
         *size* counts its payload bytes. *new_work* is refused with `EngineBusy` while the inbox is full;
         what the engine itself must write is always taken.
         """
-        if self._broken is not None or self._closed:
-            raise self._broken or EngineClosed(str(self._db))
+        self._check_open()
         if new_work and (self._waiting >= INBOX_LIMIT or self._waiting_bytes >= INBOX_BYTES):
             raise EngineBusy(self._waiting)
+        if new_work and self._log is not None:
+            self._log.check_room()
         self._waiting += 1
         self._waiting_bytes += size
         if self._may_be_written_here(operation, size):
             return self._hand_over_here(operation, size)
         return self._hand_in(operation, size)
 
+    def _check_open(self) -> None:
+        if self._broken is not None:
+            raise anew(self._broken)
+        if self._closed:
+            raise EngineClosed(str(self._db))
+
     def maintain(self, do: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Have *do* called with the connection, outside of a transaction, after all that was handed in before.
 
         Nothing else is written meanwhile. The future ends with what it returns.
         """
-        if self._broken is not None or self._closed:
-            raise self._broken or EngineClosed(str(self._db))
+        self._check_open()
         self._waiting += 1
         return self._hand_in(Maintenance(do), 0)
 
@@ -172,9 +183,16 @@ class Writer(Transactions):
         if not self._is_log_long:
             with suppress(Empty):
                 return self._inbox.get(timeout=QUIET_SECONDS)
-            lengthen_log(self._db)
-            self._is_log_long = True
+            self._lengthen_log()
         return self._inbox.get()
+
+    def _lengthen_log(self) -> None:
+        try:
+            lengthen_log(self._db)
+        except StoreBroken as error:
+            self._broken = error
+            logger.error("%s", error)
+        self._is_log_long = True
 
     def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
         """Return a result or an exception for each operation of *batch*, which is durable then."""
@@ -187,7 +205,7 @@ class Writer(Transactions):
         try:
             if self._broken is not None or self._closed:
                 return self._broken or EngineClosed(str(self._db))
-            self._assert_epoch()
+            self._assert_ownership()
             self._set_maintaining(True)
             return maintenance.do(self._connection)
         except Exception as error:
@@ -252,11 +270,8 @@ class Writer(Transactions):
         took = time.monotonic() - began
         if took > HERE_SECONDS:
             self._not_here_before = began + AWAY_TIMES * took
-        self._settle(batch, outcomes)
         self._written_here += 1
-        if self._written_here >= HERE_IN_A_ROW and not self._closed:
-            self._written_here = 0
-            self.maintain(fold_log)
+        self._settle(batch, outcomes)
 
     # ---- back on the loop ------------------------------------------------------------------
 
@@ -278,6 +293,21 @@ class Writer(Transactions):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+        self._look_after_log()
+
+    def _look_after_log(self) -> None:
+        """Have the log folded into the file if it is time: after the answers, since nobody waits for that."""
+        if self._log is None or self._closed or self._broken is not None or self._is_folding:
+            return
+        if self._written_here >= HERE_IN_A_ROW or self._log.is_due():
+            self._written_here = 0
+            self._is_folding = True
+            self.maintain(self._log.fold).add_done_callback(self._folded)
+
+    def _folded(self, folding: asyncio.Future[None]) -> None:
+        self._is_folding = False
+        if not folding.cancelled():
+            folding.exception()  # which was said already; it is tried again
 
 
 def now() -> int:

@@ -48,6 +48,7 @@ class Figures(NamedTuple):
     operations: Distribution  #: in one transaction
     inbox: int  #: operations that wait to be written
     inbox_bytes: int  #: of their payload
+    held_log: int  #: bytes of the file's log that cannot be emptied, because somebody reads an old state
     lag: Distribution  #: seconds by which the event loop came too late
 
 

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PATIENCE = 10.0  #: seconds to be answered for the first time; a wrong address is told so soon
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  #: seconds, at most, before the second try, and before any
+SILENCE = 15.0  #: seconds until an answer counts as lost; a line may be cut and mended without a word
 COLLECT_SECONDS = 0.2  #: to be told what a request has brought that nobody waits for any more
 
 FINAL = (AccessDenied, ContributorBanned, LeaseLimitReached)  #: engine errors that asking again does not change
@@ -66,6 +67,8 @@ class Asking(AboutLeases):
     What is wrong with a question is raised; what is wrong with the engine or the way there is waited out, once it has
     answered for the first time.
     """
+
+    silence = SILENCE
 
     def __init__(self, url: str, token: str | None = None) -> None:
         super().__init__(url, token)

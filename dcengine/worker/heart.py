@@ -22,8 +22,9 @@ SHARE = 3.0  #: beats within one lease
 LONGEST = 10.0  #: seconds between two beats, however long the leases are
 NEWS = 2.0  #: seconds between two beats that bring news of progress
 LOOK = 1.0  #: seconds between two looks whether the worker lives
+HELD_UP = 0.25  #: seconds between two looks whether a worker that was held up goes on
 SHORTEST = 0.02
-TIMEOUT = 10.0  #: seconds to be answered, at most
+LEAST, TIMEOUT = 1.0, 10.0  #: seconds to be answered
 AT_ONCE = 1000  #: leases in one request
 
 
@@ -49,6 +50,7 @@ class Heart:
         self._connection: http.client.HTTPConnection | None = None
         self._beaten = time.monotonic() - LONGEST  #: when; before this one there may have been another, that was killed
         self._failed = 0  #: beats in a row that were not answered
+        self._is_held_up = False  #: the worker stood still when the last beat was due
 
     def listen(self) -> None:
         """Take in what the worker says, until it says no more."""
@@ -95,8 +97,10 @@ class Heart:
         with self._lock:
             if not self._leases:
                 return LONGEST
-            shortest = min(LONGEST, min(lease.seconds for lease in self._leases.values()) / SHARE)
+            shortest = min(LONGEST, _shortest(self._leases) / SHARE)
             has_news = any(lease.news for lease in self._leases.values())
+        if self._is_held_up:
+            return min(shortest, HELD_UP)  # what it holds is its own for as long as the lease lasts
         if self._failed:
             # Soon again, but not all workers at the same moment.
             return random.uniform(0.0, min(shortest, 0.1 * 2.0 ** min(self._failed, 10)))
@@ -109,11 +113,12 @@ class Heart:
         with self._lock:
             leases = dict(self._leases)
             news = {token: lease.news for token, lease in leases.items()}
-        if not leases or _is_stopped(self._parent):
+        self._is_held_up = bool(leases) and _is_stopped(self._parent)
+        if not leases or self._is_held_up:
             return
         beats = [{"token": token, **news[token]} for token in leases]
         for start in range(0, len(beats), AT_ONCE):
-            answers = self._ask("heartbeat", beats[start : start + AT_ONCE], min(TIMEOUT, 1.0 + self._shortest(leases)))
+            answers = self._ask("heartbeat", beats[start : start + AT_ONCE], _patience_with(leases))
             if answers is None:
                 return
             self._tell(answers)
@@ -121,10 +126,6 @@ class Heart:
             for token, lease in leases.items():
                 if lease.news is news[token]:
                     lease.news = {}
-
-    @staticmethod
-    def _shortest(leases: dict[str, Lease]) -> float:
-        return min(lease.seconds for lease in leases.values()) / SHARE
 
     def _tell(self, answers: list[dict[str, Any]]) -> None:
         """Tell the worker what it has to know of *answers*."""
@@ -190,6 +191,15 @@ class Heart:
         self._connection = None
 
 
+def _shortest(leases: dict[str, Lease]) -> float:
+    return min(lease.seconds for lease in leases.values())
+
+
+def _patience_with(leases: dict[str, Lease]) -> float:
+    """Return the seconds to wait for the answer to a beat: should it be lost, there is time for another one."""
+    return min(TIMEOUT, max(LEAST, _shortest(leases) / 2))
+
+
 def _say(what: dict[str, Any]) -> None:
     try:
         print(json.dumps(what), flush=True)
@@ -198,10 +208,10 @@ def _say(what: dict[str, Any]) -> None:
 
 
 def _is_stopped(process: int) -> bool:
-    """Tell whether *process* is held up by Ctrl-Z or SIGSTOP, where the system shows that in /proc."""
+    """Tell whether *process* is held up by Ctrl-Z, SIGSTOP or a debugger, where the system shows that in /proc."""
     try:
         with open(f"/proc/{process}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] == b"T"
+            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
     except (OSError, IndexError):
         return False
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from .printed import keep_little
+
 NAME = "dcengine"  #: as in ``%load_ext dcengine``
 
 
 def load_ipython_extension(ip: Any) -> None:
     """Load dcengine's extension into *ip*; where that fails, the first cell says why."""
+    keep_little(ip)
     try:
         ip.extension_manager.load_extension(NAME)
     except Exception as error:

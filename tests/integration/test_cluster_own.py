@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dcengine.cluster import Cluster, ClusterSettings, WorkerGone
+from dcengine.cluster import Cluster, ClusterGone, ClusterSettings, WorkerGone
+from dcengine.cluster.link import Link
 from dcengine.errors import ClusterFailed, InvalidTags
 from tests.integration.clusters import cluster, descendants, endings, is_running, results, unit, until, written
 
@@ -201,8 +202,9 @@ async def test_a_killed_worker_loses_its_units_at_once_and_comes_back(tmp_path: 
         killed = watched.cluster.pids["w1"]
 
         os.kill(killed, signal.SIGKILL)
-        with pytest.raises(WorkerGone, match="w1"):
+        with pytest.raises(WorkerGone, match="w1") as gone:
             await asyncio.wait_for(running, 2)
+        assert gone.type is WorkerGone  # alone, not with its cluster
         assert slot not in watched.cluster.slots
         with pytest.raises(WorkerGone):
             await watched.cluster.run(unit(add_one, (1,)), slot)
@@ -240,7 +242,7 @@ async def test_a_killed_launcher_or_scheduler_is_replaced(victim: str, tmp_path:
         folder = watched.cluster._crew._launched.directory  # type: ignore[union-attr]
 
         (scheduler if victim == "scheduler" else scheduler.parent()).kill()  # type: ignore[union-attr]
-        with pytest.raises(WorkerGone):
+        with pytest.raises(ClusterGone, match="the cluster of worker w1 was lost"):
             await asyncio.wait_for(running, 5)
 
         await until(lambda: watched.cluster.slots and watched.cluster.slots[0] is not slot)
@@ -248,6 +250,30 @@ async def test_a_killed_launcher_or_scheduler_is_replaced(victim: str, tmp_path:
         await until(lambda: not [process for process in started if is_running(process)], seconds=3)
         assert folder
         await until(lambda: not Path(folder).exists(), seconds=3)
+
+
+@pytest.mark.parametrize("victim", ["launcher", "scheduler"])
+async def test_a_cluster_that_is_killed_while_it_starts_is_started_again(
+    victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, killed = Link.connect, list[int]()
+
+    async def kill_first(address: str, **options: object) -> Link:
+        if not killed:
+            (launcher,) = [one for one in psutil.Process().children() if "cluster.launcher" in " ".join(one.cmdline())]
+            target = launcher if victim == "launcher" else launcher.children()[0]
+            killed.append(target.pid)
+            target.kill()
+        return await connect(address, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Link, "connect", kill_first)
+    before = descendants()
+    async with cluster(workers=1) as watched:
+        (slot,) = await watched.slots(1)
+        assert await watched.run(add_one, 1, on=slot) == 2
+
+    assert killed
+    assert not [process for process in descendants() - before if is_running(process)]
 
 
 async def test_a_worker_that_stands_still_for_a_while_loses_nothing(tmp_path: Path) -> None:

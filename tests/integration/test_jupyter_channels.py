@@ -149,6 +149,25 @@ async def test_more_than_is_kept_is_left_out_and_told(
     assert text_of(said).endswith("999\n")
 
 
+async def test_of_many_that_are_away_only_who_left_last_is_kept_much(
+    front: FrontEnd, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcengine_kernel.endpoint.kernel.BYTES_AWAY", 500_000)
+    names = ["first", "second", "third", "fourth"]
+    async with front.channels(kernel, "here") as channels:
+        for name in names:
+            async with front.channels(kernel, name) as leaving:
+                await leaving.run("1")
+        await channels.run("for n in range(150): print('x' * 500, flush=True)")
+        kept = []
+        for name in reversed(names):
+            async with front.channels(kernel, name) as back:
+                await back.run("2")
+                kept.append(text_of(back.heard).count("x"))
+    assert kept[0] == 75_000
+    assert max(kept[1:]) < 75_000
+
+
 async def test_the_last_websocket_of_a_session_takes_over(front: FrontEnd, kernel: str) -> None:
     async with front.channels(kernel, "twice") as old, front.channels(kernel, "twice") as new:
         closing = await old.websocket.receive(timeout=20)

@@ -116,6 +116,33 @@ async def test_a_crash_hurts_only_its_own_call_and_is_named(slot: ChildSlot, how
     assert results(await slot.run(unit(process_id)))[0] not in (before, os.getpid())
 
 
+async def test_the_end_of_the_fork_server_is_not_the_fault_of_the_call_that_runs(
+    slot: ChildSlot, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    running = asyncio.ensure_future(
+        slot.run(unit(nap, (str(tmp_path / "first"), 0), (str(begun), 60), (str(begun), 0)))
+    )
+    await until(begun.exists)
+
+    psutil.Process(child_of(slot)).parent().kill()  # type: ignore[union-attr]
+
+    assert endings(await running) == [Ending.SUCCEEDED, Ending.VANISHED, Ending.NOT_RUN]
+    assert endings(await slot.run(unit(process_id))) == [Ending.SUCCEEDED]
+
+
+@pytest.mark.parametrize("victim", ["child", "fork server"])
+async def test_an_idle_slot_gets_another_child_when_its_own_is_killed(
+    slot: ChildSlot, victim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dcengine.runner.slot.HEALTHY_SECONDS", 0.0)
+    before = psutil.Process(child_of(slot))
+
+    (before if victim == "child" else before.parent()).kill()  # type: ignore[union-attr]
+
+    await until(lambda: slot._child is not None and child_of(slot) not in (0, before.pid))
+
+
 async def test_a_crash_shows_where_and_loses_no_output(slot: ChildSlot, ear: Ear) -> None:
     report = await slot.run(unit(crash, ("fine",), ("segfault",)))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dcengine.cli import app
+from dcengine.cli import app, serving
 from dcengine.errors import DatabaseOwned
 
 Opened = list["EmbeddedDouble"]
@@ -48,7 +50,7 @@ class Meanwhile:
     def __init__(self, act: Callable[[], None]) -> None:
         self._act = act
 
-    def wait(self) -> None:
+    def wait(self, _: float) -> None:
         self._act()
         assert not threading.Event().wait(20), "nothing ended the wait"
 
@@ -227,3 +229,24 @@ def test_join_refuses_wrong_tags_and_slots() -> None:
     assert wrong_tags.exit_code == 1
     assert "Traceback" not in wrong_tags.output
     assert no_slots.exit_code == 2
+
+
+def test_garbage_is_put_away_however_few_objects_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "GARBAGE_SECONDS", 0.01)
+    finished = threading.Event()
+
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    gc.disable()
+    try:
+        gone = weakref.ref(Circle(), lambda _: finished.set())
+        late = threading.Timer(20.0, finished.set)
+        late.start()
+        serving._tidy_until(finished)
+        late.cancel()
+    finally:
+        gc.enable()
+
+    assert gone() is None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcengine.engine import feeding
-from dcengine.engine.feeding import FLAGGED_TURN, USAGE_HALF_LIFE, Feed, Usage, explained, fits
+from dcengine.engine.feeding import EMPTY_KNOWN, FLAGGED_TURN, USAGE_HALF_LIFE, Feed, Usage, explained, fits
 from dcengine.engine.paces import CHUNKS_LEFT, GROWTH, TARGET_SECONDS, Pace
 from dcengine.engine.waiting import FlaggedSource, OpenBatch, TaskSource
 from dcengine.jobs import BatchInfo, State, Worker
@@ -228,6 +228,20 @@ def test_an_empty_source_has_no_turn() -> None:
     assert source.take(5) == 2
 
     assert feed.choose(a_worker()) is None
+
+
+def test_sources_in_which_nothing_waits_are_forgotten_once_there_are_many() -> None:
+    feed = Feed()
+    waiting = feed.tasks(1, 1, "waits", 1)
+    waiting.add(0)
+    for number in range(10 * EMPTY_KNOWN):
+        source = feed.tasks(1, 2 + number, f"session.s{number}", 1)
+        source.add(0)
+        source.take(1)
+
+    known = sum(feed.known(1, f"session.s{number}", 1) is not None for number in range(10 * EMPTY_KNOWN))
+    assert known <= 3 * EMPTY_KNOWN
+    assert feed.sources() == [waiting]
 
 
 def test_taking_uses_the_highest_priority_first() -> None:

@@ -28,6 +28,19 @@ def test_messages_come_out_in_the_order_in_which_they_went_in() -> None:
     assert (len(buffer), buffer.bytes) == (0, 0)
 
 
+def test_what_is_kept_shrinks_at_once_when_less_may_be() -> None:
+    buffer = Buffer()
+    for number in range(20):
+        buffer.put(message("stream", str(number)))
+
+    buffer.keep_at_most(5 * ENTRY_BYTES)
+
+    assert buffer.bytes <= 5 * ENTRY_BYTES
+    told, *newest = taken(buffer)
+    assert isinstance(told, LeftOut)
+    assert newest[-1] == "stream 19"
+
+
 def test_what_was_taken_in_vain_comes_out_first_again() -> None:
     buffer = Buffer()
     buffer.put(message("stream", "a"))

@@ -71,6 +71,13 @@ def test_vanished_workers_are_forgiven_up_to_their_limit() -> None:
     assert isinstance(exception_from(unpack_failure(outcome.output or b"")), WorkerVanished)
 
 
+def test_the_end_of_a_fork_server_counts_as_a_worker_that_vanished_and_not_as_a_crash() -> None:
+    outcome = after_run(leased(crash_retries=0), Ending.VANISHED, b"", unwanted=False, worker="w3")
+
+    assert (outcome.task.state, outcome.task.vanished, outcome.task.crashes) == (State.QUEUED, 1, 0)
+    assert outcome.reason == "the fork server of w3 vanished"
+
+
 @pytest.mark.parametrize("ending", [Ending.INTERRUPTED, Ending.NOT_RUN])
 def test_what_did_not_end_goes_back_without_counting(ending: Ending) -> None:
     outcome = after_run(leased(), ending, b"", unwanted=False)

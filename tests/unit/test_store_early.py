@@ -14,9 +14,10 @@ import pytest
 from dcengine.codec import pack_function
 from dcengine.errors import DiskFull
 from dcengine.jobs import State, Task
-from dcengine.store import Store, now, opening
+from dcengine.store import Store, log, now
 from dcengine.store.leasing import Holder, Lease
-from dcengine.store.opening import LOG_BYTES, lengthen_log, open_for_writing
+from dcengine.store.log import LOG_BYTES, lengthen_log
+from dcengine.store.opening import open_for_writing
 from dcengine.store.submitting import AddJob
 from dcengine.verbs import Submission
 
@@ -140,7 +141,7 @@ def test_a_log_that_was_made_longer_is_a_good_log_also_after_a_kill(tmp_path: Pa
 
 
 def test_a_log_keeps_its_length_where_there_is_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "ROOM_FOR_LOG", 1 << 60)
+    monkeypatch.setattr(log, "ROOM_FOR_LOG", 1 << 60)
     connection = open_for_writing(tmp_path / "work.db")
     before = (tmp_path / "work.db-wal").stat().st_size
 

@@ -15,8 +15,8 @@ import pytest
 
 from dcengine.store import Store
 from dcengine.store import writer as writing
+from dcengine.store.log import LOCK_MILLISECONDS
 from dcengine.store.names import Names
-from dcengine.store.opening import LOCK_MILLISECONDS
 
 
 @dataclass
@@ -151,7 +151,7 @@ async def test_the_log_is_folded_into_the_file_now_and_then(store: Store, monkey
     def fold(connection: sqlite3.Connection) -> None:
         folded.append(threading.current_thread().name)
 
-    monkeypatch.setattr(writing, "fold_log", fold)
+    monkeypatch.setattr(store._writer._log, "fold", fold)
     for _ in range(7):
         await store.apply(Quick([]))
         await store.maintain(lambda connection: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,18 @@ def test_a_text_file_is_refused(tmp_path: Path) -> None:
     db.write_text("my notes, not a database")
 
     assert "not an SQLite file" in refused(db, DatabaseForeign)
+
+
+def test_a_file_that_lost_its_power_while_it_was_made_is_made_again(tmp_path: Path) -> None:
+    db = tmp_path / "work.db"
+    db.write_bytes(bytes(4096))  # its first page did not reach the disk, its journal did
+    head = struct.pack(">8sIIIII", opening.JOURNAL_MAGIC, 0, 1, 0, 512, 4096)
+    (tmp_path / "work.db-journal").write_bytes(head.ljust(512, b"\0"))
+
+    connection = open_for_writing(db)
+
+    assert connection.execute("PRAGMA user_version").fetchone() == (newest_version(),)
+    connection.close()
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:

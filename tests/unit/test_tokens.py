@@ -227,3 +227,20 @@ async def test_protocols_ask_the_same_question(
 
     assert outcome == [expected]
     assert answer.status == (expected if isinstance(expected, int) else 200)
+
+
+def test_of_many_tokens_that_are_good_no_more_the_newest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcengine.engine.tokens.ENDED_KNOWN", 2)
+    opened = Driven()
+    try:
+        good = made(opened, "view")
+        for _ in range(20):
+            opened.call(opened.engine.revoke_token(made(opened, "view").status.id))
+
+        known = opened.call(opened.engine.tokens())
+        assert len(known) < 8
+        assert [each.id for each in known][:2] == [21, 20]
+        assert opened.engine.grant_of(good.token) == Grant(role="view", id=1)
+    finally:
+        opened.close()
+        opened.remove()

@@ -42,6 +42,14 @@ class Buffer:
         """Add *message* at the end."""
         self._recent.append(message)
         self.bytes += size_of(message.parts)
+        self._shrink()
+
+    def keep_at_most(self, most_bytes: int) -> None:
+        """Keep no more than *most_bytes* from now on."""
+        self.most_bytes = most_bytes
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._is_full() and len(self._recent) > 1:
             self._make_room(self._recent.popleft())
         while self._is_full() and self._kept:

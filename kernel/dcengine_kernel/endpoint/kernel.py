@@ -20,6 +20,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.paths import jupyter_runtime_dir
 
 from ..tagged import tags_in
+from .buffers import BYTES_AWAY
 from .framing import Garbled, header_of
 from .last_words import LastWords
 from .links import Link
@@ -321,10 +322,21 @@ class Kernel:
         """Forget *link*, whose websocket has gone, if nobody can come back to it."""
         if not link.is_named and not link.is_taken:
             self._forget(link)
+        self._share_room()
+
+    def _share_room(self) -> None:
+        """Keep for all who are away no more than for two: whoever reloads a page often leaves many behind."""
+        away = self._away()
+        for number, link in enumerate(away, start=1):
+            link.keep_at_most(BYTES_AWAY if number == len(away) else BYTES_AWAY // (len(away) - 1))
+
+    def _away(self) -> list[Link]:
+        """Return who is away, the longest first."""
+        return sorted((link for link in self.links.values() if not link.is_taken), key=lambda link: link.left)
 
     def _forget_those_away(self) -> None:
         """Forget who will hardly come back: what is kept for them takes memory."""
-        away = sorted((link for link in self.links.values() if not link.is_taken), key=lambda link: link.left)
+        away = self._away()
         late = time.monotonic() - AWAY_SECONDS
         for place, link in enumerate(away):
             if place < len(away) - MOST_AWAY or (link.said_goodbye and link.left < late):

@@ -13,7 +13,7 @@ from uuid import uuid4
 from jupyter_client._version import protocol_version
 from jupyter_client.session import Session
 
-from .buffers import BYTES_AWAY, BYTES_THERE, Buffer, LeftOut
+from .buffers import BYTES_THERE, Buffer, LeftOut
 from .framing import Message, Part, as_parts
 from .wires import Wire, nudge, signed
 
@@ -135,7 +135,7 @@ class Link:
     async def attach(self, taker: Taker) -> None:
         """Have *taker* take what was said and is said from now on, instead of who did so far."""
         before, self._taker = self._taker, taker
-        self._buffer.most_bytes = BYTES_THERE
+        self._buffer.keep_at_most(BYTES_THERE)
         await self._stop_pouring()
         if self._taker is taker:  # else a later one has come meanwhile
             self._pouring = asyncio.get_running_loop().create_task(self._pour(taker))
@@ -149,9 +149,12 @@ class Link:
         """Keep from now on what is said, if *taker* was the last that took it."""
         if taker is self._taker:
             self._taker = None
-            self._buffer.most_bytes = BYTES_AWAY
             self.left, self.said_goodbye = time.monotonic(), said_goodbye
             await self._stop_pouring()
+
+    def keep_at_most(self, most_bytes: int) -> None:
+        """Keep no more than that of what is said while no websocket takes it."""
+        self._buffer.keep_at_most(most_bytes)
 
     async def end(self, code: int, reason: str) -> None:
         """End for good: what is left goes to the websocket, which is then closed."""
