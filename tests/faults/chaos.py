@@ -1,6 +1,7 @@
 """A proxy on loopback that loses requests and answers, by a seed.
 
-It passes HTTP/1.1 on byte by byte, one request after the other, and before each it draws what goes wrong with it.
+It passes HTTP/1.1 on byte by byte, one request after the other, and before each it draws what goes wrong with it. It
+can be told to pass nothing for a while, too: connections stay, new ones are taken, and nobody hears anything.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ ODDS: Mapping[Fault, float] = {
     Fault.HALF: 0.04,
     Fault.DELAY: 0.04,
 }
+CALM: Mapping[Fault, float] = {Fault.NONE: 1.0}
 LONGEST_DELAY = 0.1  #: seconds
 
 
@@ -49,9 +51,19 @@ class Cut(Exception):
 class Chaos:
     """Stands between clients and the server at *host* and *port*."""
 
-    def __init__(self, host: str, port: int, dice: random.Random, *, cuts_heads: bool = True) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        dice: random.Random,
+        *,
+        cuts_heads: bool = True,
+        odds: Mapping[Fault, float] = ODDS,
+    ) -> None:
         self._host, self._port = host, port
-        self._dice, self._cuts_heads = dice, cuts_heads
+        self._dice, self._cuts_heads, self._odds = dice, cuts_heads, odds
+        self._there, self._back = asyncio.Event(), asyncio.Event()  #: whether anything is passed on, each way
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._talks = set[asyncio.Task[None]]()
         self.met = Counter[Fault]()  #: how often each fault was drawn
 
@@ -61,11 +73,19 @@ class Chaos:
         return sum(n for fault, n in self.met.items() if fault not in (Fault.NONE, Fault.DELAY))
 
     def __str__(self) -> str:
-        return ", ".join(f"{self.met[fault]:,} {fault.value}" for fault in ODDS)
+        return ", ".join(f"{self.met[fault]:,} {fault.value}" for fault in self._odds)
+
+    def let(self, *, there: bool, back: bool) -> None:
+        """Pass on what clients say, and what they are answered, or not; from any thread."""
+        assert self._loop is not None
+        for way, is_open in ((self._there, there), (self._back, back)):
+            self._loop.call_soon_threadsafe(way.set if is_open else way.clear)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[int]:
         """Listen on a free port; yields it."""
+        self._loop = asyncio.get_running_loop()
+        self.let(there=True, back=True)
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=LONGEST_HEAD)
         try:
             yield server.sockets[0].getsockname()[1]
@@ -84,11 +104,12 @@ class Chaos:
         """Pass the requests of one client on until somebody hangs up or dice say so."""
         upstream: asyncio.StreamWriter | None = None
         try:
+            await self._there.wait()
             server, upstream = await asyncio.open_connection(self._host, self._port, limit=LONGEST_HEAD)
             while True:
                 await self._exchange(reader, writer, server, upstream)
         except (Cut, OSError, asyncio.IncompleteReadError):
-            pass
+            await self._back.wait()  # an end is not heard of either
         finally:
             # Not politely: a client behind a broken line is not told either.
             writer.transport.abort()
@@ -103,8 +124,9 @@ class Chaos:
         upstream: asyncio.StreamWriter,
     ) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        (fault,) = self._dice.choices([*ODDS], [*ODDS.values()])
+        (fault,) = self._dice.choices([*self._odds], [*self._odds.values()])
         self.met[fault] += 1
+        await self._there.wait()
         if fault is Fault.BEFORE:
             raise Cut
         if fault is Fault.DELAY:
@@ -125,6 +147,7 @@ class Chaos:
         self, asked: bytes, server: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault
     ) -> None:
         head = await server.readuntil(b"\r\n\r\n")
+        await self._back.wait()
         has_body = not asked.startswith(b"HEAD ") and status_of(head) not in BODILESS
         parts = chain_of(head, body_of(head, server) if has_body else None)
         lost = fault in (Fault.ANSWERED, Fault.HALF)
@@ -187,14 +210,16 @@ async def body_of(head: bytes, reader: asyncio.StreamReader) -> AsyncIterator[by
 
 
 @contextmanager
-def between(url: str, dice: random.Random, *, cuts_heads: bool = True) -> Iterator[tuple[str, Chaos]]:
+def between(
+    url: str, dice: random.Random, *, cuts_heads: bool = True, odds: Mapping[Fault, float] = ODDS
+) -> Iterator[tuple[str, Chaos]]:
     """A proxy on a thread of its own before the server at *url*, ``http://host:port...``; yields the URL through it.
 
     Unless it *cuts_heads*, an answer that is cut has its whole head: some clients take half a head for a whole one.
     """
     authority, slash, rest = url.removeprefix("http://").partition("/")
     host, _, port = authority.partition(":")
-    chaos, thread = Chaos(host, int(port), dice, cuts_heads=cuts_heads), LoopThread("chaos")
+    chaos, thread = Chaos(host, int(port), dice, cuts_heads=cuts_heads, odds=odds), LoopThread("chaos")
     opened = chaos.open()
     try:
         through = thread.run(opened.__aenter__())

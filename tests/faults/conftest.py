@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
+
+from tests.faults.forked import Nursery, nursery_in
 
 T = TypeVar("T")
 
@@ -33,3 +36,10 @@ def seed() -> int:
 @pytest.fixture
 def dice(seed: int) -> random.Random:
     return random.Random(seed)
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """What engines are forked from that begin in no time."""
+    with nursery_in(tmp_path_factory.mktemp("nursery")) as nursery:
+        yield nursery

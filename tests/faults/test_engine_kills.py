@@ -5,20 +5,35 @@ Each test prints its seed; ``DCENGINE_SEED`` repeats it, ``DCENGINE_ROUNDS`` mak
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dcengine
 from benchmarks import faults
+from dcengine.connection import split_address
 from dcengine.owner import find_owner
+from dcengine.store.checking import check_history
 from tests.engines import embedded, environment, eventually, family, gone, serving
-from tests.faults.conftest import ROUNDS
+from tests.faults.aftermath import check_survivor
+from tests.faults.clients import Crowd, Impatient, Patient
+from tests.faults.conftest import IS_LONG, ROUNDS, in_form
+from tests.faults.forked import Forked, Nursery
+from tests.faults.promises import Promises
+from tests.faults.report import recorded
 from tests.faults.test_kills import check_file, credit, end_owner, hit_and_check, leave_programs
+
+KILLS = in_form(short=100, long=1000)
+CLIENTS, LOOPS = 28, 4  #: who ask for everything, and who only work
+LIFE = 0.12  #: seconds that an engine lives, at most
 
 
 def test_a_map_survives_the_end_of_its_engine(tmp_path: Path, dice: random.Random) -> None:
@@ -45,6 +60,96 @@ def test_a_killed_engine_leaves_no_process(tmp_path: Path) -> None:
         eventually(lambda: gone(below))
 
 
+# ---- at any instant, under 32 clients ------------------------------------------------------
+
+
+@dataclass
+class Lives:
+    """The engines of one file, one after the other, each killed in its own way."""
+
+    nursery: Nursery
+    db: Path
+    dice: random.Random
+    port: int
+    deaths: dict[str, int] = field(default_factory=dict)
+
+    async def begin(self) -> Forked:
+        """Start an engine: with workers or none, and with few or many checkpoints."""
+        options = {"log_pages": self.dice.choice([None, None, 1, 16, 64]), "workers": self.dice.choice([0, 0, 0, 1])}
+        return await asyncio.to_thread(self.nursery.serve, self.db, port=self.port, **options)
+
+    async def ready(self, engine: Forked) -> str:
+        """Wait until *engine* answers; return its URL."""
+        told = await asyncio.to_thread(engine.hear)
+        assert "url" in told, told
+        return str(told["url"])
+
+    async def end(self, engine: Forked) -> None:
+        """Kill *engine* at an instant of its start, its service, or its end."""
+        (when,) = self.dice.choices(["starting", "serving", "ending"], [3, 6, 1])
+        self.deaths[when] = self.deaths.get(when, 0) + 1
+        if when != "starting":
+            await self.ready(engine)
+        await asyncio.sleep(LIFE * self.dice.random())
+        if when == "ending":
+            engine.signal(signal.SIGTERM)
+            await asyncio.sleep(LIFE / 3 * self.dice.random())
+        await asyncio.to_thread(engine.kill)
+
+
+async def test_nothing_acknowledged_is_lost_by_kills_at_any_instant_under_32_clients(
+    nursery: Nursery, tmp_path: Path, seed: int
+) -> None:
+    db, dice = tmp_path / "work.db", random.Random(seed)
+    lives, promises = Lives(nursery, db, dice, free_port(dice)), Promises(db)
+    with recorded("kill -9 of the engine", seed=seed, is_long=IS_LONG) as record:
+        engine = await lives.begin()
+        url, token = split_address(await lives.ready(engine))
+        crowd = Crowd(str(url), str(token), promises, dice)
+        await crowd.declare()
+        await asyncio.to_thread(engine.kill)
+        engine = await lives.begin()
+        clients = [asyncio.ensure_future(crowd.live((Impatient, Patient)[n % 4 == 0], n)) for n in range(CLIENTS)]
+        clients += [asyncio.ensure_future(crowd.loop(n)) for n in range(LOOPS)]
+        for record.runs in range(1, KILLS + 1):
+            await lives.end(engine)
+            engine = await lives.begin()
+            promises.look()
+            if record.runs % 10 == 0:
+                record.corrupt += bool(await asyncio.to_thread(check_history, db))
+            for client in clients:
+                if client.done():
+                    client.result()
+        record.figures["acknowledged before the last engine"] = promises.acknowledged.total()
+        await finish(lives, engine, crowd, clients)
+        promises.look_for_all()
+        check_survivor(db)
+        promises.report(record)
+        print(f"killed while {lives.deaths}; acknowledged {dict(promises.acknowledged)}")
+
+
+async def finish(lives: Lives, engine: Forked, crowd: Crowd, clients: list[asyncio.Future[None]]) -> None:
+    """Have an engine bring all that there is to its end."""
+    await asyncio.to_thread(engine.kill)
+    engine = await asyncio.to_thread(lives.nursery.serve, lives.db, port=lives.port, workers=2)
+    await lives.ready(engine)
+    crowd.is_over = True
+    await asyncio.wait_for(asyncio.gather(*clients), 60)
+    await asyncio.wait_for(crowd.finish(), 60)
+    engine.signal(signal.SIGTERM)
+    await asyncio.to_thread(engine.wait)
+
+
+def free_port(dice: random.Random) -> int:
+    """Return a port that no connection is given by chance: whoever asked it again and again might reach itself."""
+    while True:
+        port = dice.randrange(10_000, 30_000)
+        with suppress(OSError), socket.socket() as attempt:
+            attempt.bind(("127.0.0.1", port))
+            return port
+
+
+# ---- with engines that clients start themselves, and workers in processes ------------------
 CLIENT = """
 import dcengine.api, random, sys, time
 dcengine.api.use_db(sys.argv[1])
@@ -68,7 +173,7 @@ while time.monotonic() < end:
 def test_no_acknowledged_job_is_lost_when_the_engine_is_killed_again_and_again(
     tmp_path: Path, dice: random.Random
 ) -> None:
-    db, seconds, kills = tmp_path / "work.db", 15.0 * ROUNDS, 0
+    db, seconds, kills = tmp_path / "work.db", 6.0 * ROUNDS, 0
     logs = [tmp_path / f"acknowledged-{n}" for n in range(4)]
     clients = [
         subprocess.Popen(

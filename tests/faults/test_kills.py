@@ -22,7 +22,7 @@ import dcengine
 from benchmarks import faults
 from dcengine.owner import find_owner
 from tests.engines import eventually
-from tests.faults.conftest import ROUNDS
+from tests.faults.conftest import IS_LONG, ROUNDS
 
 ITEMS = 2000
 
@@ -36,6 +36,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     check_file(folder / "work.db")
 
 
+@pytest.mark.skipif(not IS_LONG, reason="the quick form of benchmarks.faults does the same")
 @pytest.mark.parametrize("fault", [*faults.KILLED, "worker that stands still"])
 def test_a_map_survives_whatever_happens_to_its_cluster(inside: Path, dice: random.Random, fault: str) -> None:
     for _ in range(ROUNDS):

@@ -20,7 +20,7 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 from dcengine.codec import Failure, json_text, pack, pack_failure, unpack
 from dcengine.runner.units import Ending
 from dcengine.verbs import Completion, Heartbeat, LeasedTask, LeaseRequest, TaskAnswer, TaskFailure, TaskFlag
-from tests.machine import PROJECT, ProjectMachine, frame, packed, places, unpacked
+from tests.machine import ProjectMachine, frame, packed, places, unpacked
 from tests.model import QUEUED, Holder, Stage, Task
 
 LONG = os.environ.get("DCENGINE_MACHINE", "")
@@ -69,7 +69,7 @@ class Leasing(ProjectMachine):
             return
         stage = stages[-1 - place % len(stages)]
         ready = self.model.ready(stage.name, voter)
-        request = LeaseRequest(project=PROJECT, stage=stage.name, worker=worker, nickname=nickname, n=n)
+        request = LeaseRequest(project=self.project, stage=stage.name, worker=worker, nickname=nickname, n=n)
         leased: list[LeasedTask] = self.ask(self.engine.lease(request))
         tasks = [self.model.jobs[each.job].task for each in leased]
 
@@ -235,7 +235,9 @@ class LeaseStages(Leasing):
         ready = [self.model.ready(stage.name, f"late{n}") for n in range(len(ns))]
         leases = self.ask(together(
             self.engine.lease(
-                LeaseRequest(project=PROJECT, stage=stage.name, worker=f"late{place}", nickname=f"late{place}", n=n)
+                LeaseRequest(
+                    project=self.project, stage=stage.name, worker=f"late{place}", nickname=f"late{place}", n=n
+                )
             )
             for place, n in enumerate(ns)
         ))  # fmt: skip
