@@ -88,7 +88,9 @@ class Lane(_Frames):
         self.is_open = True
 
     def ask(self, operation: str, **facts: Any) -> asyncio.Future[Any]:
-        """Ask the worker; the future fails with `ConnectionError` when it is gone."""
+        """Ask the worker; raises `ConnectionError` if it is gone, and the future fails with that when it goes."""
+        if not self.is_open:
+            raise ConnectionError("the worker has hung up")
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         self._say(number, operation, facts)

@@ -105,7 +105,7 @@ def open_for_reading(db: Path) -> sqlite3.Connection:
     """
     if not db.is_file():
         raise StoreError(f"there is no file {db}; name the one that is meant with --db")
-    _refuse_other_files(db)
+    # Not by opening it as a file: closing that would end the locks of an engine in this process (fcntl(2)).
     # Without a log nobody has it open.
     how = "mode=ro" if Path(f"{db}-wal").exists() else "immutable=1"
     connection = sqlite3.connect(f"{db.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=5.0)
@@ -114,6 +114,8 @@ def open_for_reading(db: Path) -> sqlite3.Connection:
         (found,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         connection.close()
+        if "file is not a database" in str(error):
+            raise DatabaseForeign(str(db), "not an SQLite file") from error
         raise translated(error, db) from error
     except BaseException:
         connection.close()

@@ -94,6 +94,8 @@ async def test_questions_fail_once_either_end_hangs_up(lane: Lane, answers: Answ
     lane.close()
     with pytest.raises(ConnectionError):
         await waiting
+    with pytest.raises(ConnectionError):
+        await lane.ask("echo", what="too late")
 
 
 async def test_only_its_user_can_enter(server: LaneServer) -> None:

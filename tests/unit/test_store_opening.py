@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -167,3 +169,21 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path, monkeypatc
     assert connection.execute("PRAGMA user_version").fetchone() == (broken[0] - 1,)
     assert [row[1] for row in connection.execute("PRAGMA table_info(project)")] == columns
     connection.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="locks are listed in /proc")
+def test_looking_at_a_file_leaves_the_locks_of_an_engine_in_this_process_alone(tmp_path: Path) -> None:
+    db = tmp_path / "x.db"
+    with closing(open_for_writing(db)) as connection:
+        connection.execute("SELECT * FROM meta").fetchall()
+        held = locks_on(db)
+        assert held
+        opening.open_for_reading(db).close()
+        assert locks_on(db) == held
+
+
+def locks_on(path: Path) -> list[list[str]]:
+    """The locks on *path* as the system lists them, without their numbers."""
+    inode = str(path.stat().st_ino)
+    lines = [line.split()[1:] for line in Path("/proc/locks").read_text().splitlines()]
+    return [fields for fields in lines if fields[4].endswith(f":{inode}")]
