@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -294,6 +295,7 @@ def test_an_engine_whose_lock_was_stolen_stops_writing(tmp_path: Path) -> None:
             refused = subprocess.run(
                 [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60
             )
-            assert "OwnershipLost" in refused.stderr
+            # It may have noticed by itself, and ended, before it was asked.
+            assert re.search("OwnershipLost|EngineUnreachable", refused.stderr), refused.stderr
             assert dcengine.submit(len, "a").id == 1
             assert first.wait(30) is not None
