@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -121,20 +122,21 @@ class Cluster:
 
     # ---- units ---------------------------------------------------------------------------------
 
-    async def run(self, unit: Unit, slot: Slot) -> UnitReport:
+    def run(self, unit: Unit, slot: Slot) -> Coroutine[Any, Any, UnitReport]:
         """Run *unit* on *slot*, after what was sent there before; raises `WorkerGone`, or even `ClusterGone`."""
-        link, crew, name = self._link, self._crew, slot.worker.name
-        ends = crew.ends[name] if crew else 0
         try:
-            return await self._home(slot).run(unit, slot)
-        except WorkerGone:
-            for _ in range(GONE_LOOKS):
-                if self._lost.is_set() or self._link is not link or link is None or not link.is_alive:
-                    raise ClusterGone(name) from None
-                if crew and crew.ends[name] != ends:
-                    break  # the launcher says that it was the worker alone
-                await asyncio.sleep(GONE_SECONDS / GONE_LOOKS)
-            raise
+            return self._home(slot).run(unit, slot)
+        except WorkerGone as gone:
+            raise ClusterGone(gone.worker) if self._lost.is_set() else gone from None
+
+    async def _judge(self, link: Link, crew: Crew | None, member: Member) -> None:
+        """Raise `ClusterGone` if *member*, which is gone, has not gone alone: *link* and *crew* too."""
+        for _ in range(GONE_LOOKS):
+            if self._lost.is_set() or self._link is not link or not link.is_alive:
+                raise ClusterGone(member.name)
+            if crew and crew.ends[member.name] != member.ends_before:
+                return  # the launcher says that its process has ended
+            await asyncio.sleep(GONE_SECONDS / GONE_LOOKS)
 
     async def cancel(self, unit: int, slot: Slot) -> None:
         """Stop *unit* if it runs on *slot*, by force after its grace; drop it if it waits there."""
@@ -320,7 +322,7 @@ class Cluster:
         assert self._link
         member = self._members[address] = Member(
             self._link, address, lease=self._settings.lease, on_change=self._update, on_live=self._on_live,
-            values=self._values,
+            values=self._values, judge=partial(self._judge, self._link, self._crew),
         )  # fmt: skip
         member.gone.add_done_callback(lambda _: self._forget(member))
         task = asyncio.create_task(self._join(member))
@@ -338,6 +340,7 @@ class Cluster:
             member.leave()
             return
         assert member.worker
+        member.ends_before = self._crew.ends[member.name] if self._crew else 0
         self.workers[member.name] = member.worker
         self._ask(member)  # what was mentioned meanwhile
         if not member.worker.unfit and not self._settings.is_foreign:

@@ -50,14 +50,16 @@ class Member:
         on_change: Callable[[], None],
         on_live: Callable[[Live], None],
         values: Source,
+        judge: Callable[[Member], Coroutine[Any, Any, None]],
     ) -> None:
         self.address = address
         self.worker: Worker | None = None  #: None until it was examined
         self.slots: dict[str, Slot] = {}  #: ready ones, by the key of their pilot
         self.pilots: dict[int, asyncio.Task[None]] = {}  #: by slot number
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ends_before = 0  #: processes of its name that had ended when it joined
         self._link, self._lease = link, lease
-        self._on_change, self._on_live = on_change, on_live
+        self._on_change, self._on_live, self._judge = on_change, on_live, judge
         self._listening: asyncio.Task[None] | None = None
         self._answers: dict[str, Any] = {}  # to the question what it is
         self._found: dict[str, str | None] = {}  # tags that are not of its owner's making
@@ -239,12 +241,18 @@ class Member:
     # ---- units ---------------------------------------------------------------------------------
 
     async def run(self, unit: Unit, slot: Slot) -> UnitReport:
-        """Run *unit* on *slot*; raises `WorkerGone`."""
+        """Run *unit* on *slot*; raises `WorkerGone`, or what its judge makes of that."""
         slot.in_flight += 1
         try:
-            reply = await self._send_with_values(unit, slot.number)
+            return await self._run(unit, slot)
+        except WorkerGone:
+            await self._judge(self)
+            raise
         finally:
             slot.in_flight -= 1
+
+    async def _run(self, unit: Unit, slot: Slot) -> UnitReport:
+        reply = await self._send_with_values(unit, slot.number)
         if reply["status"] in ("no slot", "slot closed"):
             self._close_slot(slot.number)
         if reply["status"] == "slot closed":
