@@ -246,6 +246,11 @@ def answer_of(url: str) -> tuple[int, bytes]:
         return refused.code, refused.read()
 
 
+def refusal_of(url: str) -> tuple[int, bytes] | None:
+    found = answer_of(url)
+    return found if found[0] != 200 else None
+
+
 def test_an_engine_whose_disk_failed_says_so_ends_and_the_next_one_has_it_all(
     tmp_path: Path, failing: Failing, seed: int, dice: random.Random
 ) -> None:
@@ -276,16 +281,16 @@ def break_one(db: Path, failing: Failing, dice: random.Random, record: Record) -
         failing.fail(calls, path, BROKEN, times=1, after=dice.randrange(20))
         eventually(failing.hits)
         broken_at = time.monotonic()
-        probes = list[tuple[int, bytes]]()
+        refusals = list[object]()
         with suppress(OSError):  # it ends meanwhile
-            probes.append(answer_of(url.partition("?")[0] + "readyz"))
+            refusals.append(eventually(lambda: refusal_of(url.partition("?")[0] + "readyz")))
             assert answer_of(url.partition("?")[0] + "healthz")[0] == 200
         assert process.wait(30) == 1
         record.figures["seconds_to_its_end"] = round(time.monotonic() - broken_at, 2)
         clients.stop()
         said = log.read_text()
         assert "failed (disk I/O error); nothing more is accepted. Check the disk, then restart the engine" in said
-        assert probes in ([], [(503, b"not ready: StoreBroken\n")])
+        assert refusals in ([], [(503, b"not ready: StoreBroken\n")])
         assert [asked for asked, _ in clients.acknowledged if asked > broken_at] == []
         assert find_owner(db) is None
         assert clients.errors <= {"StoreBroken", "EngineUnreachable", "EngineClosed"}
