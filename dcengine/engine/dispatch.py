@@ -377,7 +377,7 @@ class Dispatch(Placement):
                 if time.monotonic() > deadline:
                     raise
                 if not is_told:
-                    logger.error("%s; a value of %d bytes waits", full, len(data))
+                    logger.warning("%s; a value of %d bytes waits", full, len(data))
                 is_told = True
                 await asyncio.sleep(DISK_FULL_PAUSE_SECONDS)
 

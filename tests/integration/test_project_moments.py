@@ -43,11 +43,11 @@ class HeldHandOver:
         self._write = core._write
         core._write = self._hold  # type: ignore[method-assign]
 
-    async def _hold(self, operation: Any) -> Any:
+    async def _hold(self, operation: Any, *patience: float) -> Any:
         if isinstance(operation, Move) and operation.opens is not None and not self.reached.is_set():
             self.reached.set()
             await asyncio.to_thread(self.gate.wait)
-        return await self._write(operation)
+        return await self._write(operation, *patience)
 
 
 def test_a_job_cancelled_while_its_output_is_being_stored_goes_no_further(core: Engine, project: Project) -> None:
