@@ -38,7 +38,7 @@ def dice(seed: int) -> random.Random:
     return random.Random(seed)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """What engines are forked from that begin in no time."""
     with nursery_in(tmp_path_factory.mktemp("nursery")) as nursery:
