@@ -68,6 +68,7 @@ class Folder:
         self._folder = Path(folder).expanduser().absolute()
         self.name = str(self._folder)
         self._numbers = itertools.count(1)
+        self._lasting: set[Path] = set()  #: folders that are there whatever happens
 
     def size(self, path: str) -> int | None:
         try:
@@ -81,13 +82,13 @@ class Folder:
     def write(self, path: str, data: bytes) -> None:
         file = self._folder / path
         unfinished = file.parent.parent / UNFINISHED / f"{file.name}.{os.getpid()}.{next(self._numbers)}"
-        _make(unfinished.parent)
+        self._make(unfinished.parent)
         try:
             with open(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            _make(file.parent)
+            self._make(file.parent)
             unfinished.replace(file)
         except BaseException:
             unfinished.unlink(missing_ok=True)
@@ -95,18 +96,20 @@ class Folder:
         _sync(file.parent)
 
     def keep(self, path: str) -> None:
-        _sync((self._folder / path).parent)
+        folder = (self._folder / path).parent
+        self._make(folder)
+        _sync(folder)
 
     def new_file(self, folder: str) -> Path:
         """Return a name for a file that is to be written and taken in; what becomes of it otherwise, `tidy` sees to."""
         unfinished = self._folder / folder / UNFINISHED
-        _make(unfinished)
+        self._make(unfinished)
         return unfinished / f"value.{os.getpid()}.{next(self._numbers)}"
 
     def take_in(self, file: Path, path: str) -> None:
         """Make *file*, which is durable itself, the file *path*."""
         target = self._folder / path
-        _make(target.parent)
+        self._make(target.parent)
         file.replace(target)
         _sync(target.parent)
 
@@ -127,6 +130,23 @@ class Folder:
         for file in unfinished.iterdir() if unfinished.is_dir() else ():
             if file.stat().st_mtime < time.time() - ABANDONED:
                 file.unlink(missing_ok=True)
+
+    def _make(self, folder: Path) -> None:
+        """Have *folder* there, durably; what is missing is made for this user alone.
+
+        One that is there need not stay: who made it was killed before that was synced, or is a thread about to do so.
+        """
+        is_there = folder.is_dir()
+        if is_there and (folder in self._lasting or not folder.is_relative_to(self._folder)):
+            return
+        self._make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            _sync(folder.parent)
+        except PermissionError:
+            if not is_there:
+                raise
+        self._lasting.add(folder)
 
 
 class Elsewhere:
@@ -204,15 +224,6 @@ def _kind_of_files(url: str, protocol: str) -> Any:
         raise InvalidOption("blobs", f"{url!r} without the package {package}", way_out) from error
     except ValueError:
         raise InvalidOption("blobs", repr(url), "a folder, or a URL such as s3://bucket/prefix") from None
-
-
-def _make(folder: Path) -> None:
-    """Make *folder* and what is missing above it, durably and for this user alone."""
-    if folder.is_dir():
-        return
-    _make(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:

@@ -282,6 +282,35 @@ def test_the_stop_button_interrupts_a_cell(kernel: Kernel) -> None:
     assert text_of(run(kernel, "1 + 1")) == "2"
 
 
+HIT = """
+def hit_in(step):
+    import os, signal
+    kernel, found = get_ipython().kernel, getattr(get_ipython().kernel, step)
+    def hit(*args, **options):
+        setattr(kernel, step, found)
+        os.kill(os.getpid(), signal.SIGINT)
+        return found(*args, **options)
+    setattr(kernel, step, hit)
+"""
+
+
+def test_a_stop_just_before_or_after_a_cells_code_leaves_no_front_end_without_an_answer(kernel: Kernel) -> None:
+    run(kernel, HIT)
+
+    run(kernel, "hit_in('init_metadata')")
+    before = kernel.execute("ran = True")
+    run(kernel, "hit_in('_forward_input')")
+    within = kernel.execute("ran = True")
+    run(kernel, "hit_in('finish_metadata')")  # of this cell itself
+    after = kernel.execute("6 * 7")
+
+    for stopped in (before, within):
+        assert stopped.reply["ename"] == "KeyboardInterrupt"
+        assert "interrupted around the code of the cell" in stopped.error
+    assert text_of(after.messages) == "42"
+    assert text_of(run(kernel, "'ran' in dir()")) == "False"
+
+
 # ---- programs that use kernels -------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ CHILD = """
 import asyncio, json, os, sqlite3, sys
 from pathlib import Path
 from dcengine.errors import DcengineError
-from dcengine.store import Store, log, now, opening
+from dcengine.store import Store, log, now, opening, writer
 from dcengine.store.submitting import AddJob
 from dcengine.codec import pack_call, pack_function
 from dcengine.verbs import Submission
@@ -159,7 +159,7 @@ def test_a_log_that_cannot_be_folded_into_a_full_file_is_kept_until_it_can(tmp_p
 def test_an_index_of_the_log_that_cannot_grow_is_a_full_disk_and_no_broken_one(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     disk = Shimmed(tmp_path / "disk")
-    code = CHECKPOINT.replace("64, 0.05", "10**6, 0.05")
+    code = CHECKPOINT.replace("64, 0.05", "10**6, 0.05; writer.HERE_IN_A_ROW = 10**6")
     with child(disk, code) as ask:
         assert ask("10") == [10, "", True]
         disk.failing.fail(Calls.GROW, "work.db-shm", NO_ROOM)

@@ -347,6 +347,29 @@ async def test_content_is_synced_before_it_is_named_and_the_name_before_it_is_ac
     assert story[len(folders + content) :] == [("synced", name[:2])]  # its writer may have been killed before that
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="only Linux tells which file was synced")
+async def test_folders_of_a_killed_writer_are_made_to_stay_before_they_are_used(
+    in_folder: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = digest_of(await in_folder.put(VALUE)).hex()
+    synced: list[str] = []
+    sync = os.fsync
+
+    def noted_sync(descriptor: int) -> None:
+        synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    next_life = Blobs(str(tmp_path / "new" / "blobs"), "5707e")
+    await next_life.put(VALUE)
+    folders = [name for name in synced if kept not in name]
+    assert folders == ["new", "new/blobs", "new/blobs/5707e", f"new/blobs/5707e/{kept[:2]}"]
+    synced.clear()
+    await next_life.put(VALUE)
+    assert synced == [f"new/blobs/5707e/{kept[:2]}"]
+    await next_life.close()
+
+
 async def test_what_a_killed_writer_left_is_removed_a_day_later(in_folder: Blobs, tmp_path: Path) -> None:
     unfinished = tmp_path / "new/blobs/5707e/unfinished"
     unfinished.mkdir(parents=True)
