@@ -36,7 +36,7 @@ class DcengineKernel(IPythonKernel):
         """Run a cell and answer, whenever an interrupt comes."""
         self._is_stopped = False
         _hear_interrupts_with(self._note_stop)
-        await super().execute_request(stream, ident, parent)  # after which ipykernel hears them as it likes
+        await super().execute_request(stream, ident, parent)  # type: ignore[no-untyped-call]
 
     async def do_execute(self, *args: Any, **options: Any) -> dict[str, Any]:
         """Run the code of a cell, which an interrupt stops."""
@@ -44,7 +44,7 @@ class DcengineKernel(IPythonKernel):
             _hear_interrupts_with(signal.default_int_handler)
             if self._is_stopped:
                 raise KeyboardInterrupt
-            reply: dict[str, Any] = await super().do_execute(*args, **options)
+            reply: dict[str, Any] = await super().do_execute(*args, **options)  # type: ignore[no-untyped-call]
         except KeyboardInterrupt:
             return self._stopped()
         finally:
@@ -58,7 +58,7 @@ class DcengineKernel(IPythonKernel):
         """Show that the cell was stopped; return what its request is answered with."""
         _hear_interrupts_with(self._note_stop)
         error = {"ename": "KeyboardInterrupt", "evalue": STOPPED, "traceback": [f"KeyboardInterrupt: {STOPPED}"]}
-        self.send_response(self.iopub_socket, "error", error)
+        self.send_response(self.iopub_socket, "error", error)  # type: ignore[no-untyped-call]
         return {
             **error, "status": "error", "execution_count": self.execution_count, "user_expressions": {}, "payload": []
         }  # fmt: skip
