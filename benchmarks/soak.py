@@ -73,7 +73,7 @@ class Limits(NamedTuple):
     p99: float  #: the same of what 99 of 100 operations take
 
 
-FLAT = Limits(uss_mb_per_hour=60.0, uss_mb=60.0, handles=10, threads=4, processes=1, log_mb=80.0, rate=0.9, p99=1.5)
+FLAT = Limits(uss_mb_per_hour=60.0, uss_mb=60.0, handles=20, threads=4, processes=1, log_mb=80.0, rate=0.9, p99=1.5)
 
 
 class Run(NamedTuple):
@@ -275,7 +275,7 @@ def main() -> None:
     said = complaints(found)
     notes = [f"{run.seconds / 60:.1f} minutes; growth is that of the last two thirds", *(said or ["all of it is flat"])]
     for kind, at, text in run.failures[:10]:
-        notes.append(f"{kind} at {at:.0f} s: {text.strip().splitlines()[-1][:300]}")
+        notes.append(f"{kind} at {at:.0f} s: {' | '.join(text.strip().splitlines()[-3:])[:500]}")
     show(tables(run, found), {**circumstances("distributed", "aiohttp"), **found, "notes": notes}, as_json=options.json)
     sys.exit(bool(said))
 

@@ -84,9 +84,10 @@ class Promises:
         self.double += [("credit", task) for task, n in entries.items() if n > 1]
 
     def report(self, record: Record) -> None:
-        """Put what came of all promises into *record*."""
-        record.acknowledged = self.acknowledged.total()
-        record.lost, record.double = len(self.lost), len(self.double) + len(self.contradicted)
+        """Add what came of all promises to *record*."""
+        record.acknowledged += self.acknowledged.total()
+        record.lost += len(self.lost)
+        record.double += len(self.double) + len(self.contradicted)
         for what, facts in (("lost", self.lost), ("double", self.double), ("contradicted", self.contradicted)):
             if facts:
                 print(f"{what}: {facts[:20]}")

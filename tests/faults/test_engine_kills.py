@@ -17,6 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 import dcengine
 from benchmarks import faults
 from dcengine.connection import split_address
@@ -28,10 +30,10 @@ from tests.faults.clients import Crowd, Impatient, Patient
 from tests.faults.conftest import IS_LONG, ROUNDS, in_form
 from tests.faults.forked import Forked, Nursery
 from tests.faults.promises import Promises
-from tests.faults.report import recorded
+from tests.faults.report import Record, recorded
 from tests.faults.test_kills import check_file, credit, end_owner, hit_and_check, leave_programs
 
-KILLS = in_form(short=100, long=1000)
+FILES, KILLS = in_form(short=1, long=10), 100  #: of each file: clients submit more than engines that soon die can do
 CLIENTS, LOOPS = 28, 4  #: who ask for everything, and who only work
 LIFE = 0.12  #: seconds that an engine lives, at most
 
@@ -97,35 +99,46 @@ class Lives:
         await asyncio.to_thread(engine.kill)
 
 
+@pytest.mark.timeout(300 * FILES)
 async def test_nothing_acknowledged_is_lost_by_kills_at_any_instant_under_32_clients(
     nursery: Nursery, tmp_path: Path, seed: int
 ) -> None:
-    db, dice = tmp_path / "work.db", random.Random(seed)
-    lives, promises = Lives(nursery, db, dice, free_port(dice)), Promises(db)
+    dice = random.Random(seed)
     with recorded("kill -9 of the engine", seed=seed, is_long=IS_LONG) as record:
+        for number in range(FILES):
+            db = tmp_path / str(number) / "work.db"
+            db.parent.mkdir()
+            promises = Promises(db)
+            await kill_again_and_again(Lives(nursery, db, dice, free_port(dice)), promises, dice, record)
+            check_survivor(db)
+            promises.report(record)
+
+
+async def kill_again_and_again(lives: Lives, promises: Promises, dice: random.Random, record: Record) -> None:
+    """Have one file served by engines that are killed, while clients keep in *promises* what these have said."""
+    engine = await lives.begin()
+    url, token = split_address(await lives.ready(engine))
+    crowd = Crowd(str(url), str(token), promises, dice)
+    await crowd.declare()
+    await asyncio.to_thread(engine.kill)
+    engine = await lives.begin()
+    clients = [asyncio.ensure_future(crowd.live((Impatient, Patient)[n % 4 == 0], n)) for n in range(CLIENTS)]
+    clients += [asyncio.ensure_future(crowd.loop(n)) for n in range(LOOPS)]
+    for kill in range(1, KILLS + 1):
+        await lives.end(engine)
+        record.runs += 1
         engine = await lives.begin()
-        url, token = split_address(await lives.ready(engine))
-        crowd = Crowd(str(url), str(token), promises, dice)
-        await crowd.declare()
-        await asyncio.to_thread(engine.kill)
-        engine = await lives.begin()
-        clients = [asyncio.ensure_future(crowd.live((Impatient, Patient)[n % 4 == 0], n)) for n in range(CLIENTS)]
-        clients += [asyncio.ensure_future(crowd.loop(n)) for n in range(LOOPS)]
-        for record.runs in range(1, KILLS + 1):
-            await lives.end(engine)
-            engine = await lives.begin()
-            promises.look()
-            if record.runs % 10 == 0:
-                record.corrupt += bool(await asyncio.to_thread(check_history, db))
-            for client in clients:
-                if client.done():
-                    client.result()
-        record.figures["acknowledged before the last engine"] = promises.acknowledged.total()
-        await finish(lives, engine, crowd, clients)
-        promises.look_for_all()
-        check_survivor(db)
-        promises.report(record)
-        print(f"killed while {lives.deaths}; acknowledged {dict(promises.acknowledged)}")
+        promises.look()
+        if kill % 10 == 0:
+            record.corrupt += bool(await asyncio.to_thread(check_history, lives.db))
+        for client in clients:
+            if client.done():
+                client.result()
+    before = "acknowledged before the last engine"
+    record.figures[before] = record.figures.get(before, 0) + promises.acknowledged.total()
+    await finish(lives, engine, crowd, clients)
+    promises.look_for_all()
+    print(f"killed while {lives.deaths}; acknowledged {dict(promises.acknowledged)}")
 
 
 async def finish(lives: Lives, engine: Forked, crowd: Crowd, clients: list[asyncio.Future[None]]) -> None:
