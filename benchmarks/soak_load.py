@@ -30,7 +30,8 @@ LARGE = 2 << 20  #: bytes, too many for a row
 ITEMS = 1_000  #: of a map
 LINES = 10_000  #: printed by one cell
 WIDGET = "import ipywidgets\nbar = ipywidgets.IntProgress(max=20)\ndisplay(bar)\nfor _ in range(20): bar.value += 1"
-SLEEPING = "import time; print('asleep', flush=True); time.sleep(60)"
+# In naps: a signal that comes just before a sleep begins is not seen before that ends.
+SLEEPING = "import time; print('asleep', flush=True); [time.sleep(0.05) for _ in range(1200)]"
 PATIENCE = 60.0  #: seconds for anything
 
 

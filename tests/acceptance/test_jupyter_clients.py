@@ -113,7 +113,9 @@ def test_it_interrupts_a_cell(kernel: JupyterKernelClient, tmp_path: Path) -> No
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    stopped = kernel.execute(f"import time; open({str(begun)!r}, 'w').close(); time.sleep(600)", timeout=PATIENCE)
+    stopped = kernel.execute(
+        f"import time; open({str(begun)!r}, 'w').close(); [time.sleep(0.1) for _ in range(6000)]", timeout=PATIENCE
+    )
     thread.join()
 
     assert stopped["outputs"][0]["ename"] == "KeyboardInterrupt"

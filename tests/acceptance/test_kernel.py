@@ -273,7 +273,7 @@ def test_input_asks_the_front_end(kernel: Kernel) -> None:
 
 
 def test_the_stop_button_interrupts_a_cell(kernel: Kernel) -> None:
-    request = kernel.start("import time; print('running', flush=True); time.sleep(60)")
+    request = kernel.start("import time; print('running', flush=True); [time.sleep(0.1) for _ in range(600)]")
     kernel.hear(request, lambda message: message["msg_type"] == "stream")
 
     kernel.interrupt()
