@@ -73,7 +73,7 @@ class Limits(NamedTuple):
     p99: float  #: the same of what 99 of 100 operations take
 
 
-FLAT = Limits(uss_mb_per_hour=60.0, uss_mb=60.0, handles=20, threads=4, processes=1, log_mb=80.0, rate=0.9, p99=1.5)
+FLAT = Limits(uss_mb_per_hour=60.0, uss_mb=60.0, handles=10, threads=4, processes=1, log_mb=80.0, rate=0.9, p99=1.5)
 
 
 class Run(NamedTuple):

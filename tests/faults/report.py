@@ -21,7 +21,19 @@ import dcengine
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS, PAGE = ROOT / "build" / "faults.json", ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- the table of faults: begin -->", "<!-- the table of faults: end -->"
-HEADINGS = ("fault", "runs", "acknowledged", "lost", "double", "stuck", "corrupt", "what else", "seed", "version, date")
+HEADINGS = (
+    "fault",
+    "form",
+    "runs",
+    "acknowledged",
+    "lost",
+    "double",
+    "stuck",
+    "corrupt",
+    "what else",
+    "seed",
+    "recorded",
+)
 
 
 @dataclass
@@ -88,7 +100,14 @@ def table(records: dict[str, dict[str, Any]]) -> str:
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     counts = (f"{record[name]:,}" for name in ("runs", "acknowledged", "lost", "double", "stuck", "corrupt"))
     figures = "; ".join(f"{name} {value:,g}" for name, value in record["figures"].items())
-    return (record["fault"], *counts, figures, str(record["seed"]), f"{record['version']}, {record['date']}")
+    return (
+        record["fault"],
+        record["form"],
+        *counts,
+        figures,
+        str(record["seed"]),
+        f"{record['version']}, {record['date']}",
+    )
 
 
 def main() -> None:

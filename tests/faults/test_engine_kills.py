@@ -99,7 +99,7 @@ class Lives:
         await asyncio.to_thread(engine.kill)
 
 
-@pytest.mark.timeout(300 * FILES)
+@pytest.mark.timeout(120 * FILES)
 async def test_nothing_acknowledged_is_lost_by_kills_at_any_instant_under_32_clients(
     nursery: Nursery, tmp_path: Path, seed: int
 ) -> None:

@@ -28,7 +28,7 @@ from tests.faults.report import Record, recorded
 
 SCHEMAS = Path(__file__).with_name("schemas")
 OLD = range(1, newest_version())
-POINTS = in_form(short=2, long=50)  #: of each way to be killed, for each schema
+POINTS = in_form(short=2, long=2000)  #: of each way to be killed, for each schema
 STEPS = 50  #: of SQLite's machine, between two moments at which it may be killed
 
 Hook = Callable[[sqlite3.Connection, Callable[[], None]], None]
