@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 # Debian packages that everything needs beyond python3, python3-venv, make and git: none so far; and those of tests alone.
 DEBIAN_PACKAGES :=
-DEBIAN_TEST_PACKAGES := chromium gcc libc6-dev
+DEBIAN_TEST_PACKAGES := blender chromium ffmpeg gcc libc6-dev
 
 .DEFAULT_GOAL := help
 # Of a long run of the state machine; the seed it prints repeats it.
@@ -23,10 +23,10 @@ OPERATIONS ?= 100000
 # How long `make soak` loads an engine.
 MINUTES ?= 120
 
-.PHONY: help demo lessons test faults soak machine fuzz bench lint format check audit lock docs build clean system browser
+.PHONY: help demo lessons test faults scale soak machine fuzz bench lint format check audit lock docs screenshots build clean system browser
 
 help:  ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED)  ## Run the main job on real photographs
 	@$(BIN)/python notebooks/demo.py
@@ -47,6 +47,9 @@ machine: $(INSTALLED)  ## Do anything to projects, in any order, for hours
 	@echo "seed $(SEED)"
 	@DCENGINE_MACHINE=$(EXAMPLES) $(BIN)/python -m pytest tests/faults/test_state_machine.py --hypothesis-seed=$(SEED) $(ARGS)
 
+scale: $(INSTALLED) browser  ## Look at the dashboard of 10^6 jobs and 5,000 workers
+	@DCENGINE_SCALE=long $(BIN)/python -m pytest tests/acceptance/test_dashboard_scale.py -s --timeout 0 $(ARGS)
+
 fuzz: $(INSTALLED)  ## Ask the HTTP server anything, made from its OpenAPI document, for long
 	@echo "seed $(SEED)"
 	@DCENGINE_FUZZ=$(QUESTIONS) DCENGINE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/acceptance/test_schemathesis.py $(ARGS)
@@ -58,6 +61,8 @@ bench: $(INSTALLED)  ## Measure, with the peers beside us
 	@$(BIN)/python -m benchmarks.notebook
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.faults
+	@$(BIN)/python -m benchmarks.render
+	@$(BIN)/python -m benchmarks.events
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -84,6 +89,9 @@ docs: $(INSTALLED)  ## Write the generated pages
 	@mv docs/settings.md.new docs/settings.md
 	@$(BIN)/python -c 'from dcengine.server.reference import main; main()' > docs/http.md.new
 	@mv docs/http.md.new docs/http.md
+
+screenshots: $(INSTALLED) browser  ## Take the pictures of the dashboard anew
+	@DCENGINE_PICTURES=docs/pictures $(BIN)/python -m pytest tests/acceptance/test_dashboard_pictures.py -q $(ARGS)
 
 build: $(INSTALLED)  ## Make wheel and sdist in dist/
 	@$(BIN)/python -m build --no-isolation

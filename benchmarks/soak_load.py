@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import random
 import socket
 import subprocess
@@ -285,6 +286,26 @@ def pages(place: Place) -> Iterator[None]:
             place.ask("GET", path)
 
 
+def dashboards(place: Place) -> Iterator[None]:
+    """A page that is open all day: it follows the stream of events, comes back when that ends, and misses nothing."""
+    last = 0
+    while True:
+        headers = {"Authorization": f"Bearer {place.server.token}", "Accept": "text/event-stream"}
+        if last:
+            headers["Last-Event-ID"] = str(last)
+        with urlopen(Request(f"{place.server.url}/v1/events", headers=headers), timeout=PATIENCE) as stream:
+            yield
+            until = time.monotonic() + 1
+            for line in stream:
+                if line.startswith(b"data: "):
+                    seqs = [event["seq"] for event in json.loads(line[6:])]
+                    assert not last or seqs == [*range(last + 1, last + 1 + len(seqs))], (last, seqs[:1], seqs[-1:])
+                    last = seqs[-1] if seqs else last
+                if time.monotonic() > until:
+                    yield
+                    until = time.monotonic() + 1
+
+
 def scrapes(place: Place) -> Iterator[None]:
     while True:
         yield
@@ -365,6 +386,6 @@ KINDS = (
     Kind(cell_sessions, 5.0), Kind(projects, 5.0), Kind(leases, 0.25, 2), Kind(long_polls, 1.0),
     Kind(old_clients, 30.0), Kind(joins, 60.0), Kind(cells, 0.5), Kind(remote_cells, 1.0),
     Kind(printing, 3.0), Kind(widgets, 5.0), Kind(interrupts, 5.0), Kind(reconnects, 5.0),
-    Kind(kernels, 20.0), Kind(pages, 1.0), Kind(scrapes, 2.0),
+    Kind(kernels, 20.0), Kind(pages, 1.0), Kind(dashboards, 1.0, 3), Kind(scrapes, 2.0),
     Kind(followers, 2.0), Kind(vanishing, 1.0), Kind(slow_readers, 3.0), Kind(tokens, 1.0), Kind(files, 2.0),
 )  # fmt: skip

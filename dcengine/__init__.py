@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import workloads
     from .api import (
         batch,
         connect,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
         WorkerFull,
         WorkerUnfit,
         WorkerVanished,
+        WorkloadBroken,
     )
     from .executor import Executor, JobFuture
     from .functions import function
@@ -226,6 +228,7 @@ __all__ = [
     "WorkerStatus",
     "WorkerUnfit",
     "WorkerVanished",
+    "WorkloadBroken",
     "__version__",
     "as_completed",
     "batch",
@@ -248,6 +251,7 @@ __all__ = [
     "use_db",
     "wait",
     "workers",
+    "workloads",
 ]
 
 _HOMES = {
@@ -267,6 +271,7 @@ _HOMES = {
     "Reference": ".values:Reference",
     "progress": ".runner.progress:progress",
     "track": ".runner.progress:track",
+    "workloads": ".workloads:",
     **{
         name: f".api:{name}"
         for name in (
@@ -300,7 +305,7 @@ _HOMES = {
             "WorkerStatus",
         )
     },
-}  #: where each name lives; all others of `__all__` are errors
+}  #: where each name lives, a module by itself; all others of `__all__` are errors
 
 
 def load_ipython_extension(ip: Any) -> None:
@@ -322,7 +327,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOMES.get(name, f".errors:{name}").partition(":")
-    value = getattr(import_module(module, __name__), attribute)
+    home = import_module(module, __name__)
+    value = getattr(home, attribute) if attribute else home
     globals()[name] = value
     return value
 

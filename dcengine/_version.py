@@ -1,3 +1,3 @@
 """The version, read by the build and by the package."""
 
-__version__ = "0.7.0"
+__version__ = "0.9.0"

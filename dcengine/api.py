@@ -7,10 +7,13 @@ of ``./dcengine.db``; one started in the background for that file.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from functools import cached_property
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, overload
 
@@ -20,12 +23,12 @@ from .calls import batch_of, submission_of
 from .cautions import Told, warn_of
 from .errors import EngineClosed, InvalidOption
 from .handles import JobHandle, Link
-from .lists import Explained, JobList, Leaderboard, SessionList, WorkerList
-from .loops import LoopThread
+from .lists import Explained, JobList, Leaderboard, SessionList, WorkerList, found_jobs
+from .loops import LoopThread, RunningLoop
 from .options import CallOptions, Duration, SubmitOptions, taken_out, takes
 from .owner import find_or_start
 from .values import Reference, pieces_to_put
-from .verbs import BatchSubmission, EngineStatus, Span, Submission, Verbs, WorkerStatus
+from .verbs import BatchSubmission, EngineStatus, JobFilter, Span, Submission, Verbs, WorkerStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 class ThreadLink:
     """The way from any thread to an engine's verbs on their own loop; implements `handles.Link`."""
 
-    def __init__(self, verbs: Verbs, thread: LoopThread, address: tuple[str, str] | None = None) -> None:
+    def __init__(self, verbs: Verbs, thread: LoopThread | RunningLoop, address: tuple[str, str] | None = None) -> None:
         self.verbs = verbs
         self.address = address  #: URL and token by which another process reaches an engine of this one
         self.is_left = False  #: the engine at its end is closing
@@ -112,6 +115,9 @@ class LaterLink:
         return self._link
 
 
+_chosen: ContextVar[ThreadLink | None] = ContextVar("dcengine_link", default=None)
+
+
 class Front:
     """Which engine this process uses, and its connections; one per process."""
 
@@ -125,6 +131,8 @@ class Front:
 
     def current(self) -> ThreadLink:
         """Return the way to the engine that calls use now."""
+        if (chosen := _chosen.get()) is not None:
+            return chosen
         if self._embedded:
             return self._embedded[-1]
         if self._named is None:
@@ -182,6 +190,9 @@ class Front:
         """Forget loops and engines, whose threads stayed in the parent; keep where they answer."""
         if self._embedded:
             self._address = self._embedded[-1].address
+        # Never freed: a connection that is, would have the parent hear nothing more of it. Both have the same epoll.
+        left = (self._embedded, self._named, self._by_file, self._thread)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(left))
         self._embedded, self._named, self._by_file, self._thread = [], None, {}, None
 
     def _of_file(self) -> ThreadLink:
@@ -215,6 +226,16 @@ if hasattr(os, "register_at_fork"):
 def current() -> ThreadLink:
     """Return the way to the engine that `submit` and the others use."""
     return front.current()
+
+
+@contextmanager
+def using(link: ThreadLink) -> Iterator[None]:
+    """Have what the block calls, and nobody else, use the engine that *link* leads to."""
+    before = _chosen.set(link)
+    try:
+        yield
+    finally:
+        _chosen.reset(before)
 
 
 def connect(url: str | None = None, token: str | None = None) -> None:
@@ -333,15 +354,37 @@ class Caller:
         link = self._way()
         return BatchHandle(link, link.call("batch", id))
 
-    def list_jobs(self, *, state: str | None = None, project: str | None = None, limit: int = 20) -> JobList:
+    def list_jobs(
+        self,
+        *,
+        state: str | None = None,
+        project: str | None = None,
+        stage: str | None = None,
+        submitter: str | None = None,
+        worker: str | None = None,
+        text: str | None = None,
+        before: int | None = None,
+        limit: int = 20,
+    ) -> JobList:
         """Return the newest jobs, all or those in *state*: open, succeeded, failed, cancelled.
 
-        Batches come beside them, unless only jobs of *project* are asked for. Raises `InvalidOption`, `NotFound`.
+        Batches come beside them, unless more is said of the jobs. Raises `InvalidOption`, `NotFound`.
+
+        Args:
+            stage: where they are now, or ended.
+            submitter: who brought them, as user@host.
+            worker: who has them, or had them last.
+            text: in the name of their function, their key or tags; a number: theirs, or their id.
+            before: only those with an id below; `JobList.older` of the page before.
         """
         link = self._way()
-        jobs = link.call("jobs", state=state, project=project, limit=limit)
-        batches = link.call("batches", limit=limit) if project is None else []
-        return JobList(jobs, [batch for batch in batches if state in (None, batch.state)])
+        facts = {"state": state, "project": project, "stage": stage, "submitter": submitter, "worker": worker}
+        wanted = JobFilter(text=text or "", **{name: value or "" for name, value in facts.items()})
+        jobs, older = found_jobs(partial(link.call, "find_jobs"), wanted, before, limit)
+        is_first = wanted == JobFilter(state=wanted.state) and before is None
+        batches = link.call("batches", limit=limit) if is_first else []
+        listed = [batch for batch in batches if state in (None, batch.state)]
+        return JobList(jobs, listed, project, link=link, wanted=wanted, before=before, older=older)
 
     def workers(self) -> WorkerList:
         """Return the workers with their tags and what they run."""

@@ -6,6 +6,7 @@ Later sources win: defaults, ``dcengine.toml`` in the working directory, the env
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -25,6 +26,8 @@ else:
 FILE = "dcengine.toml"
 PREFIX = "DCENGINE_"
 SEPARATOR = ";"  #: between the entries of a list in the environment; tags themselves contain commas
+
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")  #: a user and password in a URL
 
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -119,6 +122,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 500.0
     volunteer_body_limit: Annotated[int, Meta(ge=1, description="Bytes that such a request may have.")] = 16 << 20
     open_metrics: Annotated[bool, Meta(description="Let anybody read `/metrics`, without a token.")] = False
+    protocol_port: Annotated[
+        list[Text],
+        Meta(
+            description="Ports for old protocols that are no HTTP, such as `p2p=9000` or `p2p=10.0.0.5:9000`; such a "
+            "protocol knows no tokens, and beyond this machine it is answered only with `insecure`."
+        ),
+    ] = []
+    private_webhooks: Annotated[
+        bool, Meta(description="Let webhooks have private addresses, such as those of this machine and its network.")
+    ] = False
     kernels: Annotated[
         bool, Meta(description="Answer Jupyter front ends too: `dcengine serve` is a Jupyter server with kernels then.")
     ] = True
@@ -175,6 +188,17 @@ class Setting(NamedTuple):
     def is_secret(self) -> bool:
         return self.name in ("token", "url")
 
+    def text_of(self, value: Any) -> str:
+        """Return *value* as people read it."""
+        if value is None or value == []:
+            return "not set"
+        if self.is_secret:
+            return "set"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        text = SEPARATOR.join(map(str, value)) if isinstance(value, list) else str(value)
+        return CREDENTIALS.sub("…", text)
+
     @property
     def is_list(self) -> bool:
         return self.schema.get("type") == "array"
@@ -224,14 +248,47 @@ def load(*, directory: str | Path = ".", environment: Mapping[str, str] | None =
     Raises `InvalidOption` that names the setting, and the file or variable it came from.
     """
     values: dict[str, Any] = {}
-    values.update(_from_file(Path(directory, FILE)))
-    values.update(_from_environment(os.environ if environment is None else environment))
-    for name, value in explicit.items():
-        if value is not None:
-            values[name] = _checked(name, value, "", strict=True)
+    for found in _places(directory, environment, explicit).values():
+        values.update(found)
     if ("tls_cert" in values) != ("tls_key" in values):
         raise InvalidOption("HTTPS", "had with only one of tls_cert and tls_key", "both, or neither")
     return Settings(**values)
+
+
+def _places(
+    directory: str | Path, environment: Mapping[str, str] | None, explicit: Mapping[str, object]
+) -> dict[str, dict[str, Any]]:
+    """Return what is set where; what comes later goes before."""
+    return {
+        FILE: _from_file(Path(directory, FILE)),
+        "environment": _from_environment(os.environ if environment is None else environment),
+        "command line": {
+            name: _checked(name, value, "", strict=True) for name, value in explicit.items() if value is not None
+        },
+    }
+
+
+class ShownSetting(msgspec.Struct, frozen=True):
+    """A setting as people see it."""
+
+    name: str
+    value: str  #: as text; of a secret only whether there is one
+    source: str  #: where it was set: default, dcengine.toml, environment, command line
+    help: str
+
+
+def shown(
+    *, directory: str | Path = ".", environment: Mapping[str, str] | None = None, **explicit: object
+) -> list[ShownSetting]:
+    """Return all settings that `load` returns for the same arguments, each with where it comes from."""
+    found: dict[str, tuple[Any, str]] = {}
+    for source, values in _places(directory, environment, explicit).items():
+        found.update({name: (value, source) for name, value in values.items()})
+    return [
+        ShownSetting(each.name, each.text_of(value), source, each.help)
+        for each in SETTINGS.values()
+        for value, source in [found.get(each.name, (each.default, "default"))]
+    ]
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from .api import Caller, ThreadLink, front
 from .cluster.crew import Launched
 from .cluster.facts import cpu_count
 from .cluster.settings import ClusterSettings
+from .config import ShownSetting
 from .errors import DcengineError, EngineClosed, InvalidOption
 from .loops import LoopThread
 from .owner import Lock
@@ -44,6 +45,7 @@ class EmbeddedEngine(Caller):
         processes: False runs everything inside this process: quick to start, cannot interrupt.
         port: of the HTTP side, by which other processes attach; 0 finds a free one.
         cluster_host: address the Dask scheduler listens on, for workers of other machines.
+        protocol_ports: for old protocols that are no HTTP, such as ``["p2p=9000"]``; see docs/p2p.md first.
         kernels: answer Jupyter front ends, which start kernels here: ``dcengine serve`` does, others only if asked.
         files: the folder or fsspec URL whose files those front ends read and write.
         idle_exit: seconds without work or callers after which `finished` is set.
@@ -76,6 +78,8 @@ class EmbeddedEngine(Caller):
         open_metrics: bool = False,
         volunteer_rate: float = 500.0,
         volunteer_body_limit: int = 16 << 20,
+        protocol_ports: list[str] | tuple[str, ...] = (),
+        private_webhooks: bool = False,
         kernels: bool = False,
         files: str = ".",
         kernel_idle: float | None = 12 * 3600.0,
@@ -111,8 +115,10 @@ class EmbeddedEngine(Caller):
             "max_connections": max_connections, "open_metrics": open_metrics, "volunteer_rate": volunteer_rate,
             "volunteer_body_limit": volunteer_body_limit, "host": host, "port": port, "tls_cert": tls_cert,
             "tls_key": tls_key, "insecure": insecure, "kernels": kernels, "files": files, "kernel_idle": kernel_idle,
-            "kernel_tags": [*kernel_tags], "blobs": blobs,
+            "kernel_tags": [*kernel_tags], "blobs": blobs, "private_webhooks": private_webhooks,
         }  # fmt: skip
+        self.shown_settings: list[ShownSetting] = []  #: what the dashboard tells of settings
+        self._protocol_ports = [*protocol_ports]
         self._idle_exit = idle_exit
         self._blobs = blobs
         self.finished = (
@@ -152,9 +158,10 @@ class EmbeddedEngine(Caller):
         try:
             from .hosting import Hosted, HttpSide
 
+            http = HttpSide(**self._http, shown_settings=self.shown_settings)
             hosted = Hosted(
-                self.db, self._settings, self._blobs, HttpSide(**self._http), token=self.token, finished=self.finished,
-                idle_exit=self._idle_exit,
+                self.db, self._settings, self._blobs, http, token=self.token, finished=self.finished,
+                idle_exit=self._idle_exit, protocol_ports=self._protocol_ports, insecure=self._http["insecure"],
             )  # fmt: skip
             left = thread.run(hosted.start(launched))
         except BaseException:
@@ -213,6 +220,12 @@ class EmbeddedEngine(Caller):
         return bool(self._http["kernels"])
 
     @property
+    def ports(self) -> dict[str, str]:
+        """Where which protocol is answered on a port of its own, as ADDRESS:PORT."""
+        assert self._hosted is not None
+        return self._hosted.ports
+
+    @property
     def scheduler_address(self) -> str | None:
         """The address of the Dask scheduler."""
         status: EngineStatus = self._link.call("status")
@@ -231,7 +244,9 @@ class EmbeddedEngine(Caller):
         """
         from .hosting import Hop, HttpSide, Later
 
-        return HttpSide(**self._http).application(Hop(self._way), Later(lambda: self._hosted if self._thread else None))
+        return HttpSide(**self._http, shown_settings=self.shown_settings).application(
+            Hop(self._way), Later(lambda: self._hosted if self._thread else None)
+        )
 
     def _way(self) -> ThreadLink:
         if self._thread is None:

@@ -38,6 +38,10 @@ class OwnVerbs(Verbs, Protocol):
         """Tell whether a job or batch that *origin* sent to this engine has not ended."""
         ...
 
+    async def note_kernel(self, name: str, *, has_ended: bool = False) -> None:
+        """Have those who follow the engine's events told that a kernel of the kernelspec *name* runs, or has ended."""
+        ...
+
 
 @dataclass(frozen=True)
 class Surroundings:

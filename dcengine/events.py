@@ -29,6 +29,16 @@ class Kind(IntEnum):
     BLOCKED = 16  #: a gather waits for its parts again, or a call for its arguments
     DELETED = 17  #: a project was removed, with its jobs
     EXPIRED = 18  #: the values of an ended job were removed
+    DECLARED = 19  #: a project is new, or its stages are others
+    PAUSED = 20  #: no more tasks of a stage are handed out
+    RESUMED = 21  #: they are again
+    PRIORITIZED = 22  #: a job is to run earlier or later than others
+    BANNED = 23  #: a contributor: nothing is taken from it any more
+    WELCOMED = 24  #: a contributor may come again
+    WORKER_CAME = 25
+    WORKER_WENT = 26
+    KERNEL_STARTED = 27
+    KERNEL_ENDED = 28
 
 
 class Bus:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from aiohttp import web
 
 from .api import ThreadLink
 from .cluster import ClusterSettings, Launched
+from .config import ShownSetting
 from .endpoints import Endpoint, EndpointSettings, Surroundings, found
 from .engine import Engine
 from .errors import StoreError
+from .forms import WorkloadForms
 from .jobs import Project
 from .loops import Across
 from .open_files import with_room
-from .server import Limits, Proxies, Rates, application, listen
+from .server import Limits, Port, Proxies, Rates, application, close_ports, listen, open_ports, places_of
 from .verbs import Grant
 
 IDLE_LOOK_SECONDS = 1.0
@@ -42,18 +44,22 @@ class HttpSide:
         open_metrics: bool,
         volunteer_rate: float,
         volunteer_body_limit: int,
+        private_webhooks: bool,
         kernels: bool,
         files: str,
         kernel_idle: float | None,
         kernel_tags: list[str],
         blobs: str | None,
+        shown_settings: list[ShownSetting],
         **listening: Any,
     ) -> None:
         self._limits = Limits(connections=with_room(max_connections))
         self._options: dict[str, Any] = {
             "allowed_hosts": allow_hosts, "proxies": Proxies(trusted_proxies, prefix), "limits": self._limits,
             "open_metrics": open_metrics, "rates": Rates(volunteer_rate, volunteer_body_limit),
+            "shown_settings": shown_settings,
         }  # fmt: skip
+        self.private_webhooks = private_webhooks
         self._listening = listening
         self._endpoints = EndpointSettings(files, kernel_idle, blobs, tuple(kernel_tags)) if kernels else None
         self._added: list[Endpoint] = []
@@ -65,8 +71,9 @@ class HttpSide:
             added = list(found(Surroundings(verbs, lambda: who.url, self._endpoints)))
             self._added += added
         return application(
-            verbs, access=who, measured=verbs, known_project=who.known_project, endpoints=added, **self._options
-        )
+            verbs, access=who, measured=verbs, known_project=who.known_project, endpoints=added,
+            forms=WorkloadForms(verbs), **self._options,
+        )  # fmt: skip
 
     def is_in_use(self) -> bool:
         """Tell whether an endpoint of an application made here has something to do, though nobody asks."""
@@ -90,29 +97,38 @@ class Hosted:
         token: str,
         finished: threading.Event,
         idle_exit: float | None,
+        protocol_ports: Sequence[str] = (),
+        insecure: bool = False,
     ) -> None:
         self.url = ""  #: of its HTTP side, without a token
         self.engine = Engine(db, settings, blobs)
         self.engine.trust(token)
+        self.engine.may_tell_private = http.private_webhooks
         self._http, self._finished, self._idle_exit = http, finished, idle_exit
+        self._places, self._insecure = places_of(protocol_ports), insecure
+        self._ports: list[Port] = []
         self._last_used = time.monotonic()
 
     async def start(self, launched: Launched | None) -> int:
         """Start; return how many jobs are unfinished. *launched* is the beginning of the cluster."""
         left = await self.engine.start(launched)
         try:
+            self._ports = await open_ports(self._places, self.engine, insecure=self._insecure)
             self._listening = await self._http.listen(self._http.application(self.engine, self))
         except BaseException:
+            await close_ports(self._ports)
             await self.engine.close()
             raise
         self.engine.begin_to_hear()
         self.url = self.engine.url = self._listening.url
+        self.engine.ports = self.ports
         self._watch = asyncio.get_running_loop().create_task(self._watch_itself())
         return left
 
     async def stop(self) -> int:
         """Stop; return how many jobs are unfinished."""
         self._watch.cancel()
+        await close_ports(self._ports)
         self.engine.end_waits()
         await self._listening.close()
         return await self.engine.close()
@@ -125,10 +141,18 @@ class Hosted:
                 await asyncio.wait_for(self.engine.confirm_ownership(), IDLE_LOOK_SECONDS)
             if self.engine.broken is not None:
                 self._finished.set()
-            if self._idle_exit is not None and (self._http.is_in_use() or await self.engine.unfinished()):
+            if self._idle_exit is not None and (self._is_in_use() or await self.engine.unfinished()):
                 self._last_used = time.monotonic()
             if self._idle_exit is not None and time.monotonic() - self._last_used > self._idle_exit:
                 self._finished.set()
+
+    def _is_in_use(self) -> bool:
+        return self._http.is_in_use() or any(port.is_in_use for port in self._ports)
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """Where which protocol is answered on a port of its own, as ADDRESS:PORT."""
+        return {port.protocol: port.address for port in self._ports}
 
     # ---- who may ask: called for each request, on the loop of the application that got it ------
 

@@ -288,6 +288,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     contributor: str  #: the nickname that earns credit
     tags: dict[str, str | None]  #: what it offers; a tag without value is None
     slots: int
+    own: frozenset[str] = frozenset()  #: names of those tags that its owner has given it
     host: str = ""
     version: str = ""
     unfit: str | None = None  #: why it cannot be used, if so

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from .tags import devices_offered
 from .verbs import (
     BatchStatus,
     Explanation,
+    JobFilter,
+    JobPage,
     JobStatus,
     LeaderboardRow,
     SessionStatus,
@@ -136,16 +139,29 @@ class JobList(list[JobStatus]):
     """Jobs as they stood when they were asked for, the newest first; with them batches, where all were asked for."""
 
     def __init__(
-        self, rows: Iterable[JobStatus] = (), batches: Iterable[BatchStatus] = (), project: str | None = None
+        self,
+        rows: Iterable[JobStatus] = (),
+        batches: Iterable[BatchStatus] = (),
+        project: str | None = None,
+        *,
+        link: Link | None = None,
+        wanted: JobFilter | None = None,
+        before: int | None = None,
+        older: int | None = None,
     ) -> None:
         super().__init__(rows)
         self.batches = list(batches)  #: the newest first; their items are no jobs of the list
         self.project = project  #: whose jobs they all are, so that their numbers tell them apart
+        self.link = link  #: where to ask for others; a copy in another process has none
+        self.wanted = wanted or JobFilter(project=project or "")  #: which jobs were asked for
+        self.before = before  #: the list begins below this id; None: with the newest
+        self.older = older  #: ask for those before this id; None where these are all
 
     def __repr__(self) -> str:
         if not self and not self.batches:
             return "no jobs"
-        return "\n\n".join(part for part in (self._batch_table(), self._job_table()) if part)
+        older = "" if self.older is None else f"\nolder ones: before={self.older}"
+        return "\n\n".join(part for part in (self._batch_table(), self._job_table()) if part) + older
 
     def _batch_table(self) -> str:
         columns = ("batch", "function", "state", "done", "of", "failed", "submitted")
@@ -177,7 +193,8 @@ class JobList(list[JobStatus]):
         return "what" if len(kinds) > 1 else "function" if True in kinds else "stage"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return JobList, (list(self), self.batches, self.project)
+        kept = partial(JobList, wanted=self.wanted, before=self.before, older=self.older)
+        return kept, (list(self), self.batches, self.project)
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -209,6 +226,19 @@ def dead_letters(ends: Iterable[StageOutput]) -> DeadLetters:
         DeadLetter(end.number, end.stage, unpack_failure(end.data).sentence if end.data else "", end.job, end.parent)
         for end in ends
     )
+
+
+def found_jobs(
+    find: Callable[..., JobPage], wanted: JobFilter, before: int | None, limit: int
+) -> tuple[list[JobStatus], int | None]:
+    """Return *limit* jobs below *before*, and where older ones begin: *find* answers with fewer where few are meant."""
+    jobs: list[JobStatus] = []
+    while True:
+        page = find(wanted, before=before, limit=limit - len(jobs))
+        jobs += page.jobs
+        before = page.before
+        if before is None or len(jobs) >= limit:
+            return jobs, before
 
 
 def job_name(job: JobStatus, project: str | None = None) -> str:

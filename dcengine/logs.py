@@ -43,6 +43,8 @@ _SECRETS = (
     (r"(?i)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", HIDDEN),
     # the token of a lease: task, attempt and 63 random bits
     (r"\b[0-9a-f]{1,16}-[0-9a-f]{1,16}-[0-9a-f]{8,16}\b", HIDDEN),
+    # what signs the messages to a webhook
+    (r"\bwhsec_[A-Za-z0-9+/=_-]+", f"whsec_{HIDDEN}"),
     # 256 random bits as our tokens are written, wherever they stand
     (r"(?<![\w-])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])(?=[\w-]*[0-9])[A-Za-z0-9_-]{43}(?![\w-])", HIDDEN),
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+CANCEL_SECONDS = 5.0  #: after which a task that was cancelled is cancelled again
 
 
 def quick_loop() -> asyncio.AbstractEventLoop:
@@ -63,6 +64,23 @@ class LoopThread:
             self.loop.close()
 
 
+class RunningLoop:
+    """The loop of whoever makes it, for callers of other threads."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._thread = threading.current_thread()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin *coroutine* on the loop; return its future."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is on its thread, where waiting would never end."""
+        return threading.current_thread() is self._thread
+
+
 class Across(AsyncIterator[T]):
     """The items of an async iterator of this loop, for a coroutine on another."""
 
@@ -85,3 +103,12 @@ async def _cancel_the_rest() -> None:
         task.cancel()
     if rest:
         await asyncio.wait(rest, timeout=1.0)
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel *tasks* and wait for their end; asked again, since `asyncio.wait_for` may lose a cancellation (< 3.12)."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)

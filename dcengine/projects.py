@@ -63,8 +63,8 @@ class Project(Pipeline):
         stages = f" with the stages {', '.join(self._steps)}" if self._steps else ""
         return f"<dcengine project {self.name!r}{stages}>"
 
-    def _declare(self) -> ProjectStatus:
-        """Make the engine's stages those declared here; without any here, the engine's stay."""
+    def declare(self) -> ProjectStatus:
+        """Make the engine's stages those declared here, as `add` and `run` do; without any here, the engine's stay."""
         if not self._steps:
             return self.status()
         link = api.current()
@@ -102,7 +102,7 @@ class Project(Pipeline):
             not_before=None if not_before is None else times.moment("not_before", not_before),
             keep=None if keep is None else times.seconds("keep", keep), submitter=submitter(),
         )  # fmt: skip
-        status = self._declare()
+        status = self.declare()
         packed = blocks(items, keys, as_json=status.stages[0].kind == "lease")
         if gathers_all([stage.shape for stage in status.stages]):
             return numbers_of(self._add_parts(whole, packed))
@@ -139,7 +139,7 @@ class Project(Pipeline):
 
     def run(self) -> Project:
         """Let the jobs go on their way, those that are added later too; return this project, to be waited for."""
-        self._declare()
+        self.declare()
         status: ProjectStatus = self._ask("run_project", self.name)
         if status.warning is not None:
             warnings.warn(f"project {self.name!r} waits: {status.warning}", NoMatchWarning, stacklevel=2)
@@ -282,6 +282,11 @@ class Project(Pipeline):
         else:
             self._wait(name, timeout)
         return {output.number: _value(output) for output in self._outputs(name) if output.state == "succeeded"}
+
+    def each_output(self, stage: str | None = None) -> Iterator[tuple[int, Any]]:
+        """Yield what *stage*, by default the last one, has made so far, with the job's number, one after another."""
+        name = stage or self.status().stages[-1].name
+        return ((output.number, _value(output)) for output in self._outputs(name) if output.state == "succeeded")
 
     @property
     def failures(self) -> dict[int, BaseException]:

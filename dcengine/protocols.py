@@ -1,11 +1,13 @@
 """What old clients speak: protocols that packages add, found by name through entry points.
 
 An entry of the group ``dcengine.protocols`` is a function without arguments that returns a `Protocol`. It is imported
-when somebody needs it, not before. `dcengine.testing` holds the suite that each of them passes.
+when somebody needs it, not before. `dcengine.testing` holds the suite that each of them passes. What is no HTTP has a
+`Listener`, which answers on a port of its own where the engine's owner opens one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,14 @@ class Route(NamedTuple):
     answer: Answer
 
 
+@dataclass(frozen=True)
+class Listener:
+    """Who answers on a port of its own, from when it is made to its end."""
+
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]  #: to the end of one connection
+    close: Callable[[], Awaitable[None]]  #: called once, when no connection is left
+
+
 class Protocol(NamedTuple):
     """What old clients say, and how they are answered."""
 
@@ -57,6 +67,7 @@ class Protocol(NamedTuple):
     lease_seconds: float = LEASE_SECONDS  #: of lease stages that say nothing else
     votes: int = LEASE_VOTES  #: likewise
     body_limit: int = 1 << 20  #: bytes of a request
+    listener: Callable[[Verbs], Listener] | None = None  #: called on the engine's loop when its port is opened
 
 
 def names() -> list[str]:

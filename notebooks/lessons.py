@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from shutil import which
 
 import nbformat
 from demo import FOLDER, console, execute, write_page
@@ -25,9 +26,13 @@ def main(*chosen: str) -> None:
 
 
 def run(lesson: Path) -> None:
-    """Run one *lesson* and say where its page is."""
+    """Run one *lesson* and say where its page is, or which programs it lacks."""
     started = time.monotonic()
     notebook = nbformat.read(lesson, as_version=4)
+    missing = [name for name in notebook.metadata.get("dcengine", {}).get("needs", ()) if which(name) is None]
+    if missing:
+        console.print(f"{lesson.name} is left out: it needs {' and '.join(missing)}")
+        return
     execute(notebook)
     page = FOLDER / f"{lesson.stem}.html"
     write_page(notebook, page, lesson.stem)

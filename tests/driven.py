@@ -101,6 +101,9 @@ class Workers:
 
     def want(self, matching: Callable[[Worker], bool]) -> None: ...
 
+    def heard_of(self) -> dict[str, tuple[float, float]]:
+        return {}
+
     async def run(self, unit: Unit, slot: Slot) -> UnitReport:
         future = asyncio.get_running_loop().create_future()
         self.sent[unit.id] = unit, slot, future
@@ -194,6 +197,14 @@ class Driven:
             raise
 
     # ---- its life --------------------------------------------------------------------------
+
+    def look_around(self) -> None:
+        """Have the engine see that its workers or their slots are others now."""
+
+        async def look() -> None:
+            self.engine._on_change()
+
+        self.call(look())
 
     def call(self, question: Coroutine[Any, Any, T]) -> T:
         """Ask the engine, and wait until it has done everything that follows."""

@@ -98,6 +98,19 @@ class Kernel:
             if message["parent_header"].get("msg_id") == request and wanted(message):
                 return message
 
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        """All that iopub said so far, of whatever request."""
+        return self._heard
+
+    def listen(self, patience: float) -> bool:
+        """Wait for whatever iopub says next; return False if that is nothing."""
+        try:
+            self._heard.append(self.client.get_iopub_msg(timeout=max(0.0, patience)))
+        except queue.Empty:
+            return False
+        return True
+
     def create_subshell(self) -> str:
         """Return the id of a new subshell."""
         message = self.client.session.msg("create_subshell_request", {})

@@ -22,6 +22,8 @@ from .repairing import edit, failed, history, retry
 from .serving import serve
 from .submitting import submit
 from .tokens import token
+from .topping import top
+from .webhooks import webhooks
 from .workers import workers
 from .working import worker
 
@@ -37,8 +39,8 @@ class _InOrder(TyperGroup):
 
 
 ORDER = [
-    "submit", "jobs", "project", "workers", "token", "leaderboard", "contributor", "export", "status", "serve",
-    "join", "worker", "backup", "vacuum", "doctor",
+    "submit", "jobs", "project", "webhooks", "workers", "token", "leaderboard", "contributor", "export", "status",
+    "top", "serve", "join", "worker", "backup", "vacuum", "doctor",
 ]  # fmt: skip
 
 app = typer.Typer(
@@ -68,13 +70,14 @@ def common(
     """Take what stands before the command."""
 
 
-for command in (serve, submit, status, leaderboard, export, join, worker, backup, vacuum, doctor):
+for command in (serve, submit, status, top, leaderboard, export, join, worker, backup, vacuum, doctor):
     app.command()(command)
 for command in (add, failed, retry, edit, history):
     jobs.command()(command)
 app.add_typer(jobs, name="jobs")
 app.add_typer(workers, name="workers")
 app.add_typer(project, name="project")
+app.add_typer(webhooks, name="webhooks")
 app.add_typer(token, name="token")
 app.add_typer(contributor, name="contributor")
 

@@ -1,4 +1,7 @@
-"""Commands that other packages add, found by name through entry points; imported when they are called or listed."""
+"""Commands that other packages add, found by name through entry points; imported when they are called or listed.
+
+Each workload is one too.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,22 @@ from typer.main import get_command
 from .showing import show_error
 
 GROUP = "dcengine.commands"
+WORKLOADS = "dcengine.workloads"
 
 
 def names() -> list[str]:
     """Return the names of all added commands."""
-    return sorted({entry.name for entry in entry_points(group=GROUP)})
+    return sorted({entry.name for group in (GROUP, WORKLOADS) for entry in entry_points(group=group)})
 
 
 def command(name: str) -> Any:
     """Return the added command *name*, None if there is none; one that cannot be imported says so when called."""
     for entry in entry_points(group=GROUP, name=name):
         return get_command(_loaded(entry))
+    if entry_points(group=WORKLOADS, name=name):
+        from .making import made_by  # late: the other commands need no projects
+
+        return made_by(name)
     return None
 
 

@@ -14,6 +14,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from packaging.requirements import Requirement
 
 from .._version import __version__
 from ..config import SETTINGS, Settings, load
-from ..errors import DcengineError, StoreError
+from ..errors import DcengineError, StoreError, WorkloadBroken
 from ..owner import Owner, bare, find_owner
 from ..plain import clean
 from ..verbs import EngineStatus, WorkerStatus
@@ -32,6 +33,7 @@ from .showing import show_json, show_line
 
 SAFE_SQLITE = (3, 51, 3)  #: before it, two connections that write could lose a part of the log
 VIOLATIONS_LIMIT = 50  #: of a file's history that are shown
+GROUPS = {"command": "dcengine.commands", "endpoint": "dcengine.endpoints", "protocol": "dcengine.protocols"}
 MARKS = {"ok": ("ok   ", "green"), "note": ("note ", "yellow"), "wrong": ("WRONG", "red")}
 
 
@@ -80,6 +82,7 @@ def examine(settings: Settings, *, with_history: bool = False) -> Iterator[Findi
     yield from packages()
     yield _sqlite()
     yield kernel()
+    yield from plug_ins()
     db = Path(settings.db)
     yield from database(db)
     if with_history:
@@ -157,6 +160,30 @@ def kernel() -> Finding:
     if python.is_absolute() and not python.exists():
         return Finding("wrong", "kernel", f"{spec} starts {python}, which is gone", "dcengine kernel install --user")
     return Finding("ok", "kernel", f"in {spec.parent}")
+
+
+def plug_ins() -> Iterator[Finding]:
+    """Yield which plug-ins are installed, and which of them cannot be used."""
+    from .. import workloads  # late: every other command loads one of them at most
+
+    installed = [
+        *(f"workload {name}" for name in workloads.names()),
+        *(f"{kind} {entry.name}" for kind, group in GROUPS.items() for entry in entry_points(group=group)),
+    ]
+    yield Finding("ok", "plug-ins", ", ".join(sorted(installed)) or "none")
+    for name in workloads.names():
+        try:
+            workloads.load(name)
+        except WorkloadBroken as error:
+            yield Finding("wrong", f"workload {name}", f"of {error.package}: {error.problem}", error.way_out)
+    for kind, group in GROUPS.items():
+        for entry in entry_points(group=group):
+            try:
+                entry.load()
+            except Exception as error:  # a package of somebody else's
+                package = entry.dist.name if entry.dist else entry.value
+                problem = f"of {package}: {type(error).__name__}: {error}"
+                yield Finding("wrong", f"{kind} {entry.name}", problem, f"install {package} anew")
 
 
 # ---- the file ------------------------------------------------------------------------------

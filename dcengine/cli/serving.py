@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import logs
-from ..config import SEPARATOR, SETTINGS, Settings, load
+from ..config import SEPARATOR, SETTINGS, Settings, load, shown
 from ..open_files import make_room
 from .choosing import told_plainly
 from .showing import show_json, show_line, show_note
@@ -70,6 +70,8 @@ def serve(
     open_metrics: Annotated[bool, _option("open_metrics")] = False,
     volunteer_rate: Annotated[float | None, _option("volunteer_rate", "N")] = None,
     volunteer_body_limit: Annotated[int | None, _option("volunteer_body_limit", "BYTES")] = None,
+    protocol_port: Annotated[list[str] | None, _option("protocol_port", "p2p=9000")] = None,
+    private_webhooks: Annotated[bool, _option("private_webhooks")] = False,
     kernels: Annotated[
         bool | None,
         typer.Option("--kernels/--no-kernels", help="Be a Jupyter server too, or not.", show_default=False),
@@ -86,37 +88,42 @@ def serve(
     if scheduler and workers:
         raise typer.BadParameter("--workers starts a cluster of its own, --scheduler joins one; give one of them")
     with told_plainly(debug=debug):
-        settings = load(
-            host=host,
-            port=port,
-            db=db,
-            workers=workers,
-            worker_tags=_entries(worker_tags),
-            scheduler=scheduler,
-            cluster_host=cluster_host,
-            processes=processes,
-            blobs=blobs,
-            idle_exit=idle_exit,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-            insecure=insecure or None,
-            allow_host=allow_host or None,
-            trusted_proxy=trusted_proxy or None,
-            prefix=prefix,
-            max_connections=max_connections,
-            open_metrics=open_metrics or None,
-            volunteer_rate=volunteer_rate,
-            volunteer_body_limit=volunteer_body_limit,
-            kernels=kernels,
-            files=files,
-            kernel_idle=kernel_idle,
-            kernel_tags=_entries(kernel_tags),
-            log_format=log_format,
-            log_level=log_level or ("info" if debug else None),
-        )
+        given: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "db": db,
+            "workers": workers,
+            "worker_tags": _entries(worker_tags),
+            "scheduler": scheduler,
+            "cluster_host": cluster_host,
+            "processes": processes,
+            "blobs": blobs,
+            "idle_exit": idle_exit,
+            "tls_cert": tls_cert,
+            "tls_key": tls_key,
+            "insecure": insecure or None,
+            "allow_host": allow_host or None,
+            "trusted_proxy": trusted_proxy or None,
+            "prefix": prefix,
+            "max_connections": max_connections,
+            "open_metrics": open_metrics or None,
+            "volunteer_rate": volunteer_rate,
+            "volunteer_body_limit": volunteer_body_limit,
+            "protocol_port": protocol_port or None,
+            "private_webhooks": private_webhooks or None,
+            "kernels": kernels,
+            "files": files,
+            "kernel_idle": kernel_idle,
+            "kernel_tags": _entries(kernel_tags),
+            "log_format": log_format,
+            "log_level": log_level or ("info" if debug else None),
+        }
+        settings = load(**given)
         logs.configure(settings.log_format, settings.log_level)
         make_room(settings.max_connections)
-        _run(_engine(settings), as_json=as_json)
+        engine = _engine(settings)
+        engine.shown_settings = shown(**given)
+        _run(engine, as_json=as_json)
 
 
 def _entries(text: str | None) -> list[str] | None:
@@ -153,6 +160,8 @@ def _engine(settings: Settings) -> EmbeddedEngine:
         open_metrics=settings.open_metrics,
         volunteer_rate=settings.volunteer_rate,
         volunteer_body_limit=settings.volunteer_body_limit,
+        protocol_ports=settings.protocol_port,
+        private_webhooks=settings.private_webhooks,
         kernels=settings.kernels,
         files=settings.files,
         kernel_idle=settings.kernel_idle or None,
@@ -240,6 +249,7 @@ def _announce(engine: EmbeddedEngine, *, as_json: bool) -> None:
                 "scheduler": engine.scheduler_address,
                 "db": str(engine.db),
                 "pid": os.getpid(),
+                **({"ports": engine.ports} if engine.ports else {}),
             }
         )
         return
@@ -251,4 +261,6 @@ def _announce(engine: EmbeddedEngine, *, as_json: bool) -> None:
         show_line(f"  JUPYTER_GATEWAY_AUTH_TOKEN={token} jupyter lab --gateway-url {shlex.quote(address)}")
     show_line("bring a worker:")
     show_line(f"  dcengine join {shlex.quote(engine.url)} --tags gpu --nickname alice")
+    for protocol, address in engine.ports.items():
+        show_line(f"old workers and clients speak {protocol} at {address}, without a token")
     show_line("stop it with Ctrl-C; its jobs are kept")

@@ -9,8 +9,8 @@ from ..verbs import EngineStatus, Explanation, JoinTicket, LeaderboardRow, Sessi
 class AboutCluster(Connection):
     """Asks about the engine and its workers."""
 
-    async def workers(self) -> list[WorkerStatus]:
-        return await self._get(list[WorkerStatus], "v1/workers")
+    async def workers(self, *, tags: str = "", name: str | None = None) -> list[WorkerStatus]:
+        return await self._get(list[WorkerStatus], "v1/workers", {"tags": tags or None, "name": name})
 
     async def explain(self, tags: str) -> Explanation:
         return await self._get(Explanation, "v1/explain", {"tags": tags})

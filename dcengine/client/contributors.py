@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..connection import Connection
-from ..verbs import BanDone, ContributorStatus
+from ..verbs import BanDone, ContributorReport, ContributorStatus
 
 
 class AboutContributors(Connection):
@@ -17,3 +17,6 @@ class AboutContributors(Connection):
 
     async def banned_contributors(self) -> list[ContributorStatus]:
         return await self._get(list[ContributorStatus], "v1/contributors/banned")
+
+    async def contributor(self, nickname: str) -> ContributorReport:
+        return await self._get(ContributorReport, "v1/contributor", {"nickname": nickname})

@@ -7,7 +7,7 @@ import uuid
 import msgspec
 
 from ..connection import Connection, Question
-from ..verbs import HistoryEntry, JobResult, JobStatus, Submission, Transcript
+from ..verbs import HistoryEntry, JobFilter, JobPage, JobResult, JobStatus, Submission, Transcript
 
 STATE_HEADER = "X-Dcengine-State"
 RETRIED_AT_ONCE = 1000  #: jobs in one request
@@ -28,6 +28,12 @@ class Retried(msgspec.Struct):
     """How many jobs that were."""
 
     retried: int
+
+
+class Changed(msgspec.Struct):
+    """How many jobs that were."""
+
+    changed: int
 
 
 class WasTold(msgspec.Struct):
@@ -52,6 +58,10 @@ class AboutJobs(Connection):
     ) -> list[JobStatus]:
         query = {"state": state, "project": project, "before": before, "limit": limit}
         return await self._get(list[JobStatus], "v1/jobs", query)
+
+    async def find_jobs(self, wanted: JobFilter, *, before: int | None = None, limit: int = 50) -> JobPage:
+        query = {name: text or None for name, text in msgspec.structs.asdict(wanted).items()}
+        return await self._get(JobPage, "v1/jobs/found", {**query, "before": before, "limit": limit})
 
     async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
         async def ask(piece: float) -> JobResult | None:
@@ -95,6 +105,13 @@ class AboutJobs(Connection):
             some = ids[start : start + RETRIED_AT_ONCE]
             retried += (await self._post(Retried, "v1/jobs/retry", value=some)).retried
         return retried
+
+    async def prioritize(self, ids: list[int], priority: int) -> int:
+        changed = 0
+        for start in range(0, len(ids), RETRIED_AT_ONCE):
+            wanted = {"jobs": ids[start : start + RETRIED_AT_ONCE], "priority": priority}
+            changed += (await self._post(Changed, "v1/jobs/priority", value=wanted)).changed
+        return changed
 
     async def edit(self, id: int, input: bytes) -> JobStatus:
         question = Question("POST", f"v1/jobs/{id}/edit", body=input, content_type="application/octet-stream")

@@ -6,7 +6,7 @@ import msgspec
 
 from ..connection import Connection, Query, Question
 from ..raw import decode
-from ..verbs import LeasedTask, OutsideWorker, Registered, Registration
+from ..verbs import LeasedTask, OutsiderFilter, OutsiderPage, OutsideWorker, Registered, Registration
 from .projects import path_of
 
 _leased = msgspec.json.Decoder(list[LeasedTask])
@@ -40,9 +40,15 @@ class AboutOutsiders(Connection):
     async def say_progress(self, secret: str, text: str) -> bool:
         return self._value(bool, await self._answer(_about("/progress", secret, text=text)))
 
-    async def outside_workers(self, project: str | None = None) -> list[OutsideWorker]:
-        query: Query = {} if project is None else {"project": project}
+    async def outside_workers(
+        self, project: str | None = None, *, tags: str = "", name: str | None = None
+    ) -> list[OutsideWorker]:
+        query: Query = {"project": project, "tags": tags or None, "name": name}
         return await self._get(list[OutsideWorker], "v1/outside-workers", query)
+
+    async def find_outside_workers(self, wanted: OutsiderFilter, *, skip: int = 0, limit: int = 100) -> OutsiderPage:
+        query = {name: text or None for name, text in msgspec.structs.asdict(wanted).items()}
+        return await self._get(OutsiderPage, "v1/outside-workers/found", {**query, "skip": skip, "limit": limit})
 
     async def _tasks(self, question: Question) -> list[LeasedTask]:
         answer = await self._answer(question)

@@ -16,7 +16,9 @@ from ..verbs import (
     ItemsSubmission,
     ProjectSpec,
     ProjectStatus,
+    Span,
     StageOutput,
+    Throughput,
 )
 from .jobs import Cancelled, Retried
 
@@ -83,8 +85,14 @@ class AboutProjects(Connection):
     async def projects(self) -> list[ProjectStatus]:
         return await self._get(list[ProjectStatus], "v1/projects")
 
+    async def throughput(self, project: str, *, span: Span = "day") -> Throughput:
+        return await self._get(Throughput, f"{path_of(project)}/throughput", {"span": span})
+
     async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
         return await self._outputs(f"{path_of(project)}/outputs", {"stage": stage, "after": after, "limit": limit})
+
+    async def newest_outputs(self, project: str, *, stage: str | None = None, limit: int = 12) -> list[StageOutput]:
+        return await self._outputs(f"{path_of(project)}/newest-outputs", {"stage": stage, "limit": limit})
 
     async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
         return await self._outputs(f"{path_of(project)}/failed-jobs", {"after": after, "limit": limit})

@@ -352,6 +352,10 @@ class Cluster:
             self.settled = True
         self._on_change()
 
+    def heard_of(self) -> dict[str, tuple[float, float]]:
+        """Return of each worker when it came, and when it last answered, in Unix seconds."""
+        return {member.name: (member.joined, member.heard) for member in self._members.values()}
+
     async def tag(self, name: str, tags: str) -> None:
         """Give worker *name* these tags of its owner's making, in place of those that it had.
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import platform
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -58,6 +59,7 @@ class Member:
         self.pilots: dict[int, asyncio.Task[None]] = {}  #: by slot number
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ends_before = 0  #: processes of its name that had ended when it joined
+        self.joined = self.heard = time.time()  #: when it came, and when it last answered; Unix seconds
         self._link, self._lease = link, lease
         self._on_change, self._on_live, self._judge = on_change, on_live, judge
         self._listening: asyncio.Task[None] | None = None
@@ -113,7 +115,8 @@ class Member:
 
     def _described(self, offered: Offer, asked: frozenset[str]) -> Worker:
         """Return the worker with what its machine has, and what its owner says that it *offered*."""
-        return _worker(self.address, self._answers, tags={**self._found, **offered}, asked=asked)
+        tags = {**self._found, **offered}
+        return _worker(self.address, self._answers, tags=tags, own=frozenset(offered), asked=asked)
 
     async def _listen(self) -> None:
         """Hear what our calls on the worker say, until it is gone; give it up when it is silent for too long."""
@@ -121,6 +124,7 @@ class Member:
         with suppress(WorkerGone):
             while True:
                 said = await self._in_time(self.ask("listen", patience=patience), self._lease + patience)
+                self.heard = time.time()
                 for live in _live_decoder.decode(said):
                     self._on_live(live)
 
@@ -349,6 +353,7 @@ def _worker(
     answers: dict[str, Any],
     *,
     tags: dict[str, str | None],
+    own: frozenset[str] = frozenset(),
     asked: frozenset[str] = frozenset(),
     unfit: str | None = None,
 ) -> Worker:
@@ -359,6 +364,7 @@ def _worker(
         address=address,
         contributor=nickname or f"{answers['user']}@{answers['host']}",
         tags=tags,
+        own=own & tags.keys(),
         slots=answers["slots"],
         host=answers["host"],
         version=answers["version"] or "",

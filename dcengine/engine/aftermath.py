@@ -92,7 +92,9 @@ class Aftermath(Stragglers):
             self._transcripts.note(task.job, f"{outcome.reason}; it runs again")
         logger.info("job %d: %s%s", task.job, task.state.name.lower(), f" ({outcome.reason})" if outcome.reason else "")
         if task.state is State.SUCCEEDED:
-            self._tallies.accepted[task.stage] += 1
+            self._tallies.accept(task.stage)
+        elif task.state is State.FAILED:
+            self._tallies.flows.note_failed(task.stage)
         if not ends_job and task.state in (State.SUCCEEDED, State.RETURNED):
             self._interrupted.discard(task.job)
             if task.job in self._unwanted:  # cancelled while its output was on the way into the file

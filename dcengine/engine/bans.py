@@ -67,7 +67,7 @@ class Bans(Tokens):
     async def unban_contributor(self, nickname: str) -> ContributorStatus:
         """Welcome *nickname* again; what was voided stays so. Raises `NotFound`."""
         async with self._ban_turn:
-            await self._submit(UnbanContributor(nickname), 0, lambda _: self._banned.discard(nickname))
+            await self._submit(UnbanContributor(nickname, now()), 0, lambda _: self._banned.discard(nickname))
         return ContributorStatus(nickname=nickname)
 
     async def banned_contributors(self) -> list[ContributorStatus]:

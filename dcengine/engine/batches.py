@@ -173,7 +173,7 @@ class Batches(Tasks):
             data = await self._kept(pack(values))
         accepted = AcceptChunk(batch.info.stage, chunk, data, slot.worker.name, slot.worker.contributor, now())
         self._take_note(await self._write(accepted))
-        self._tallies.accepted[batch.info.stage] += count
+        self._tallies.accept(batch.info.stage, count)
         self._tally(batch.info.id, State.SUCCEEDED, count)
 
     async def _put_back(self, batch: OpenBatch, first: int, count: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -14,6 +14,8 @@ CHANCE = 1e-5  #: more in a row are needed where others fail often too, until ch
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 1800.0  #: before a worker gets one for trial; doubled each time it fails
 MEMORY = 1000  #: calls on one worker that count; older ones fade
 SUBJECTS_KNOWN = 10_000
+JOBS_KNOWN = 10_000  #: of which it is remembered on whom they failed
+LEFT_SECONDS = 5.0  #: for others to take what has failed on one; longer where the run that failed was
 
 Subject = str | bytes  #: a project by its name; a function without one by its digest
 
@@ -66,6 +68,7 @@ class Conduct:
 
     def __init__(self) -> None:
         self._records: dict[Subject, Record] = {}
+        self._failed_on: dict[int, tuple[set[str], float]] = {}  # by job: whom, and until when it is left to others
 
     def succeeded(self, subject: Subject, worker: str, calls: int, *, name: str) -> None:
         """Note that *calls* calls succeeded: whatever *worker* has done wrong before, it can do this."""
@@ -98,6 +101,18 @@ class Conduct:
         reason = f"{record.in_a_row[worker]} failures in a row, the last: {sentence}"
         record.aside[worker] = Aside(reason, time.monotonic() + PAUSE_SECONDS)
         return reason
+
+    def failed_at(self, job: int, worker: str, seconds: float) -> None:
+        """Note that *job* failed on *worker* after so many *seconds*."""
+        if len(self._failed_on) >= JOBS_KNOWN:
+            del self._failed_on[next(iter(self._failed_on))]
+        failed_on, _ = self._failed_on.pop(job, (set(), 0.0))
+        self._failed_on[job] = failed_on | {worker}, time.monotonic() + max(LEFT_SECONDS, 2 * seconds)
+
+    def leaves_to_others(self, job: int, worker: str, others: Callable[[], Collection[str]]) -> bool:
+        """Tell whether *job* is kept from *worker* for a while: it failed there, and not on all of the *others*."""
+        failed_on, until = self._failed_on.get(job, ((), 0.0))
+        return worker in failed_on and time.monotonic() < until and any(each not in failed_on for each in others())
 
     def is_anybody_aside(self, subject: Subject) -> bool:
         """Tell whether any worker is set aside for *subject*."""

@@ -147,14 +147,20 @@ class Dispatch(Placement):
         """
         bundled = 1 if is_trial else self._bundle_size(source, slots, slot.worker.name)
         n = source.take(bundled if bundled > 1 else min(room, max(1, source.size // slots)))
-        on_lost = partial(self._lost, source) if time.monotonic() >= self._careful_until else None
+        may_begin = time.monotonic() >= self._careful_until and not self._gathers(source)
+        on_lost = partial(self._lost, source) if may_begin else None
         leased = self._lease(source, n, Holder(slot.worker.name), on_lost)
         if bundled > 1:
             self._hold(slot, 1, source.tags)
             self._own(self._run_bundled(leased, slot, source))
         else:
             self._hold(slot, n, source.tags)
-            self._own(self._run_leased(leased, slot, n))
+            self._own(self._run_leased(leased, slot, n, source))
+
+    def _gathers(self, source: TaskSource) -> bool:
+        """Tell whether tasks of *source* take what is read from the file: their last part may be in the same commit."""
+        stage = self._stages.get(source.stage)
+        return stage is not None and stage.shape == "gather"
 
     def _lease(
         self,
@@ -197,13 +203,16 @@ class Dispatch(Placement):
             source.has_none(added)
         return tasks
 
-    async def _run_leased(self, leased: Awaitable[list[Task]], slot: Slot, n: int) -> None:
-        """Run what *leased* brings for *slot*: *n* tasks, fewer where others took them."""
-        tasks = await leased
+    async def _run_leased(self, leased: Awaitable[list[Task]], slot: Slot, n: int, source: TaskSource) -> None:
+        """Run what *leased* brings for *slot*: *n* tasks, fewer where others took them, or should."""
+        worker = slot.worker.name
+        tasks, others = self._apart(await leased, source, worker, lambda task: self._is_for_others(task, worker))
         for _ in range(n - len(tasks)):
             self._let_go(slot)
         for task in tasks[1:]:
             self._own(self._run_held(task, slot))
+        if others:
+            await self._break_off(Bundle(tuple(others)))
         for task in tasks[:1]:  # here: a chore of its own would begin a turn of the loop later
             await self._run_held(task, slot)
 

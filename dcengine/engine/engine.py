@@ -4,7 +4,7 @@ It is built in layers, each a module: `questions` (what can be asked), `dispatch
 slots), `stragglers` (what takes too long), `aftermath` (what follows from a move), `tasks` (the life of a task: read
 `Tasks.run` first), `batches` (many calls under one handle), `projects` (jobs that travel through stages), `leases`
 (tasks in the hands of outside workers), `outsiders` (these workers as such), `tokens` (who may do what), `upkeep`
-(what is to be put away).
+(what is to be put away), `webhooks` (who else is told).
 """
 
 from __future__ import annotations
@@ -49,11 +49,13 @@ class Engine(Measuring):
         self._own(self._keep_up())
         self._own(self._look_after_sessions())
         self._own(self._measure_lag())
+        self._own(self._deliver())
         return left
 
     async def _recover(self) -> int:
         """Queue what an ended engine had leased, and learn what waits."""
         await self._load_projects()
+        await self._recall_flows()
         await self._load_tokens()
         await self._take_up_leases()
         for task in await self._store.reads.tasks(State.LEASED):

@@ -12,13 +12,13 @@ from ..errors import DiskFull, EngineClosed
 from ..jobs import JobState, State
 from ..store.touching import Touch
 from ..verbs.figures import Figures
-from .upkeep import Upkeep
+from .whose import Whose
 
 ROOM = 1 << 20  #: bytes on the disk, without which jobs may be refused
 LAG_SECONDS = 0.5  #: between two looks at how late the loop is
 
 
-class Measuring(Upkeep):
+class Measuring(Whose):
     """Answers `verbs.figures.Measured`."""
 
     async def check_ready(self) -> None:
@@ -44,7 +44,7 @@ class Measuring(Upkeep):
             jobs=[(project, JobState(state).text, n) for project, state, n in jobs],
             leases=self._held_at(names),
             outside_workers=self._outsiders_of({project for project, _, _ in jobs}),
-            workers=Counter(status.state for status in map(self._worker_status, self._cluster.workers.values())),
+            workers=Counter(status.state for status in self._statuses_of(list(self._cluster.workers.values()))),
             slots=self._slots(),
             accepted=_by_name(self._tallies.accepted, names),
             expired=_by_name(self._tallies.expired, names),

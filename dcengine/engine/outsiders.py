@@ -18,9 +18,12 @@ import msgspec
 
 from ..cluster import ClusterSettings
 from ..errors import EngineBusy, InvalidOption, NotFound, StoreError
-from ..jobs import LEASE_SECONDS, Project, Stage, Task
+from ..events import Kind
+from ..jobs import LEASE_SECONDS, Project, Stage, State, Task
 from ..store import now
+from ..store.noting import Noted
 from ..store.outsiders import AddWorker, RemoveWorkers, SaveWorkers, StoredWorker
+from ..tags import parse
 from ..verbs import Heartbeat, LeasedTask, LeaseRequest, OutsideWorker, Registered, Registration, TaskAnswer
 from .allowances import Promise
 from .clocks import Standstill
@@ -59,6 +62,9 @@ class Outsider(msgspec.Struct):
     last_said: str = ""  #: the token of the lease that it has spoken its last word of
     digest: bytes = b""  #: of its secret; empty for one that has none
     is_unsaved: bool = False
+    is_noted: bool = False  #: it was written down that it came
+    tags: dict[str, str | None] = {}
+    grant: int | None = None  #: the token that it has shown last
 
     def hear(self) -> None:
         """Take note of a sign of life."""
@@ -107,6 +113,7 @@ class Outsiders(Leases):
             if outsider.digest not in self._registered:
                 self._outsiders.pop((project, name), None)
             raise
+        self._note_outsider(outsider)
         return Registered(secret=secret, name=name)
 
     async def registered_worker(self, secret: str) -> OutsideWorker:
@@ -161,14 +168,32 @@ class Outsiders(Leases):
             self._renewed(Heartbeat(token=token, text=outsider.progress))
         return True
 
-    async def outside_workers(self, project: str | None = None) -> list[OutsideWorker]:
+    async def outside_workers(
+        self, project: str | None = None, *, tags: str = "", name: str | None = None
+    ) -> list[OutsideWorker]:
         """Return the outside workers of *project*, or of all, that were heard of lately; raises `NotFound`."""
         if project is not None and self._stages.project(project) is None:
             raise NotFound("project", project)
+        wanted = parse(tags)
         found = [each for each in self._outsiders.values() if project in (None, each.project)]
-        for outsider in found:
+        meant = [each for each in found if name in (None, each.name) and (not tags or wanted.matches(each.tags))]
+        return self._statuses_of_outsiders(meant)
+
+    def _statuses_of_outsiders(self, outsiders: list[Outsider]) -> list[OutsideWorker]:
+        """Return *outsiders* as people see them."""
+        for outsider in outsiders:
             self._drop_ended(outsider)
-        return [_status(each) for each in sorted(found, key=lambda each: (each.project, each.stage, each.name))]
+        in_order = sorted(outsiders, key=lambda each: (each.project, each.stage, each.name))
+        return [self._shown(each) for each in in_order]
+
+    def _shown(self, outsider: Outsider) -> OutsideWorker:
+        return msgspec.structs.replace(
+            _status(outsider), jobs=[self._leases[token].task.job for token in outsider.holding],
+            per_hour=self._per_hour(outsider),
+        )  # fmt: skip
+
+    def _per_hour(self, outsider: Outsider) -> float:
+        return self._tallies.workers.per_hour((outsider.project, outsider.name), outsider.first_seen)
 
     async def lease(self, request: LeaseRequest) -> list[LeasedTask]:
         """Hand tasks to an outside worker, as `Leases.lease`; the name of a registered one is its own."""
@@ -191,8 +216,20 @@ class Outsiders(Leases):
         self, stage: Stage, request: LeaseRequest, promise: Promise, leased: Coroutine[Any, Any, list[Task]]
     ) -> list[LeasedTask]:
         handed = await super()._hand_over(stage, request, promise, leased)
-        self._meet_outsider(request).holding.update({task.token: task.number for task in handed})
+        outsider = self._meet_outsider(request)
+        outsider.holding.update({task.token: task.number for task in handed})
+        if handed:  # whoever only asks leaves no trace in the file
+            self._note_outsider(outsider)
         return handed
+
+    def _note_outsider(self, outsider: Outsider) -> None:
+        if not outsider.is_noted:
+            outsider.is_noted = True
+            self._note(self._noted_as(Kind.WORKER_CAME, outsider))
+
+    def _noted_as(self, kind: Kind, outsider: Outsider) -> Noted:
+        stage = self._stages.named(outsider.project, outsider.stage)
+        return Noted(kind, outsider.name, None if stage is None else stage.id)
 
     def _renewed(self, beat: Heartbeat) -> TaskAnswer:
         outsider = self._holder_under(beat.token)
@@ -208,6 +245,8 @@ class Outsiders(Leases):
             outsider.hear()
             outsider.last_said = token
             outsider.completed += outcome.task.state in DONE
+            if outcome.task.state in (State.SUCCEEDED, State.FAILED):
+                self._tallies.workers.note((outsider.project, outsider.name))
         return answer
 
     def _holder_under(self, token: str) -> Outsider | None:
@@ -226,6 +265,7 @@ class Outsiders(Leases):
             self._outsiders[project, name] = outsider
         if not outsider.digest:
             outsider.stage, outsider.nickname = request.stage, request.contributor
+        outsider.tags, outsider.grant = request.tags, request.grant
         outsider.hear()
         return outsider
 
@@ -255,6 +295,9 @@ class Outsiders(Leases):
     def _forget_outsider(self, outsider: Outsider) -> None:
         self._outsiders.pop((outsider.project, outsider.name), None)
         self._registered.pop(outsider.digest, None)
+        if outsider.is_noted:
+            self._note(self._noted_as(Kind.WORKER_WENT, outsider))
+        self._tallies.workers.forget((outsider.project, outsider.name))
 
     async def _take_up_leases(self) -> None:
         """Know the leases that an ended engine had given, and the workers that it knew."""
@@ -270,6 +313,8 @@ class Outsiders(Leases):
             )
             outsider = self._outsiders.get((project_of, held.worker)) or self._meet_outsider(request)
             outsider.holding[token] = held.task.number
+        for outsider in self._outsiders.values():
+            outsider.is_noted = True  # in an engine before this one
         await self._take_up_last_words()
 
     async def _take_up_last_words(self) -> None:
@@ -350,7 +395,7 @@ def _status(outsider: Outsider, *, tokens: list[str] | None = None) -> OutsideWo
         name=outsider.name, project=outsider.project, stage=outsider.stage, nickname=outsider.nickname,
         first_seen=outsider.first_seen, last_seen=outsider.last_seen, completed=outsider.completed,
         progress=outsider.progress, holding=list(outsider.holding.values()), tokens=tokens or [],
-        last_said=outsider.last_said if tokens is not None else "",
+        last_said=outsider.last_said if tokens is not None else "", tags=outsider.tags,
     )  # fmt: skip
 
 

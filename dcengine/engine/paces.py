@@ -9,6 +9,7 @@ TARGET_SECONDS = 0.1  #: what a chunk of tiny calls should take
 GROWTH = 8  #: a chunk has at most so many times the items of the largest before it
 CHUNKS_LEFT = 4  #: chunks per slot that should remain, so that all slots end together
 RECENT = 15  #: runs of which the median tells what is usual
+WARMED_UP = 8  #: times as quick as what was known: the call before had to load what this one finds there
 WORKERS_KNOWN = 1000  #: of which it is remembered how quick each is
 
 
@@ -60,4 +61,6 @@ class Pace:
 
 
 def _blended(before: float | None, each: float) -> float:
-    return each if before is None else 0.5 * before + 0.5 * each
+    if before is None or each < before / WARMED_UP:
+        return each
+    return 0.5 * before + 0.5 * each

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 import time
 from abc import abstractmethod
 from collections import Counter, defaultdict
@@ -16,9 +17,12 @@ from typing import Any
 
 from ..cluster import ClusterSettings, Slot
 from ..codec import unpack, unpack_failure
-from ..errors import OwnershipLost, StoreBroken
+from ..errors import OwnershipLost, StoreBroken, StoreError
+from ..events import Kind
 from ..jobs import Bundle, Chunk, State, Task, Worker
 from ..runner.units import Ending, Live, UnitReport
+from ..store import now
+from ..store.noting import Note, Noted
 from .conduct import Subject
 from .devices import Look
 from .feeding import DEPTH, fits
@@ -32,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 BRISK_SECONDS = 0.25  #: behind a unit that should take less, a slot may hold more, to hide the way to it
 BUNDLE_LIMIT = 250  #: tasks that run together
-SHUN_SECONDS = 0.5  #: during which a worker is not handed again what it was given and may not do
+SHUN_SECONDS = 0.1  #: during which a worker is not handed again what it was given and may not do
 JUDGED = (Ending.RAISED, Ending.TIMED_OUT, Ending.CRASHED)  #: ends that count against the worker
 
 
@@ -41,6 +45,8 @@ class Placement(Reasons):
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         super().__init__(db, settings, blobs)
+        self._noted: list[Noted] = []  #: to be written down
+        self._known: set[str] = set()  #: workers of which it was noted that they came
         self._hungry = asyncio.Event()
         self._held: Counter[Slot] = Counter()  #: units on their way to, on, or from a slot
         self._on: defaultdict[Slot, dict[int, Running]] = defaultdict(dict)  #: those of them that were sent, in order
@@ -139,16 +145,34 @@ class Placement(Reasons):
         What is not known to be short has a unit of its own, and there is one such at most: nothing waits behind it.
         """
         worker = slot.worker.name
-        spared = [task for task in tasks if self._is_spared(self._subject_of(task), source.tags, worker)]
-        if spared:
-            source.be_shunned_by(worker, SHUN_SECONDS)
-            tasks = [task for task in tasks if task not in spared]
+        tasks, spared = self._apart(tasks, source, worker, lambda task: self._is_kept_from(task, worker))
         bundles = [(bundle, self._is_short(bundle, worker)) for bundle in bundles_of(tasks)]
         short = [bundle for bundle, is_short in bundles if is_short]
         others = [task for bundle, is_short in bundles if not is_short for task in bundle.tasks]
         if not others or len(short) >= DEPTH:
             return short, [*others, *spared]
         return [*short, Bundle((others[0],))], [*others[1:], *spared]
+
+    def _apart(
+        self, tasks: list[Task], source: TaskSource, worker: str, is_spared: Callable[[Task], bool]
+    ) -> tuple[list[Task], list[Task]]:
+        """Return the *tasks* of *source* for *worker*, and those for others, whom it lets go first for a moment."""
+        spared = [task for task in tasks if is_spared(task)]
+        if not spared:
+            return tasks, []
+        seconds = SHUN_SECONDS * random.uniform(0.5, 1.5)  # two that refuse each other's do not meet again
+        source.be_shunned_by(worker, seconds)
+        asyncio.get_running_loop().call_later(seconds, self._feed_more)
+        return [task for task in tasks if task not in spared], spared
+
+    def _is_kept_from(self, task: Task, worker: str) -> bool:
+        """Tell whether *worker* should not do *task* now, being set aside for it, or having failed at it."""
+        is_spared = self._is_spared(self._subject_of(task), task.tags, worker)
+        return is_spared or self._is_for_others(task, worker)
+
+    def _is_for_others(self, task: Task, worker: str) -> bool:
+        """Tell whether *task* failed on *worker*, and is left for a while to those on whom it did not."""
+        return self._conduct.leaves_to_others(task.job, worker, lambda: self._others(task.tags, worker))
 
     def _is_short(self, bundle: Bundle, worker: str) -> bool:
         each = self._feed.pace(bundle.tasks[0].function).seconds_on(worker)
@@ -207,6 +231,8 @@ class Placement(Reasons):
         name = subject if isinstance(subject, str) else running.name
         for ending, same in groupby(report.endings[: running.left]):
             count = len(list(same))
+            if ending == Ending.SUCCEEDED or ending in JUDGED:
+                self._tallies.workers.note(worker, count)
             if ending == Ending.SUCCEEDED:
                 self._conduct.succeeded(subject, worker, count, name=name)
             elif ending in JUDGED:
@@ -220,6 +246,7 @@ class Placement(Reasons):
         if job in self._unwanted or job in self._interrupted:
             return
         worker = running.slot.worker.name
+        self._conduct.failed_at(job, worker, time.monotonic() - running.since)
         others = self._others(self._need_of(running.work), worker)
         reason = self._conduct.failed(subject, worker, sentence, others, name=name)
         if reason is not None:
@@ -261,8 +288,33 @@ class Placement(Reasons):
         self._devices.forget_claims()
         self._lose_with_slots()
         self._conduct.keep(self._cluster.workers)
+        self._tallies.workers.keep(lambda worker: isinstance(worker, tuple) or worker in self._cluster.workers)
+        self._note_workers()
         self._hungry.set()
         self._bus.publish("workers")
+
+    # ---- what comes and goes -----------------------------------------------------------------
+
+    def _note_workers(self) -> None:
+        """Write down which workers have come, and which are gone."""
+        there, known = set(self._cluster.workers), self._known
+        self._known = there
+        self._note(*(Noted(Kind.WORKER_CAME, worker) for worker in sorted(there - known)))
+        self._note(*(Noted(Kind.WORKER_WENT, worker) for worker in sorted(known - there)))
+
+    def _note(self, *happened: Noted) -> None:
+        """Have it written down, soon, that this *happened*."""
+        if happened and not self._is_closing:
+            if not self._noted:
+                self._own(self._write_noted())
+            self._noted += happened
+
+    async def _write_noted(self) -> None:
+        happened, self._noted = self._noted, []
+        try:
+            await self._store.apply(Note(happened, now()))
+        except StoreError as error:  # a full disk, say: nothing else depends on it
+            logger.warning("of what came and went nothing was written: %s", error)
 
     # ---- chores -----------------------------------------------------------------------------
 

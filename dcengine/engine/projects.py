@@ -16,6 +16,7 @@ from ..store import now
 from ..store.adding import AddProjectJobs, Brought
 from ..store.cancelling import Cancelled, CancelWaiting
 from ..store.names import CALL
+from ..store.prioritizing import Prioritize, Prioritized
 from ..store.projects import Declared, DeclareProject, HoldProject
 from ..store.reopening import EditJob, Reopened, RetryJobs
 from ..verbs import AddedJobs, ImportRecord, ItemsSubmission, JobStatus, ProjectSpec, ProjectStatus, StageOutput
@@ -23,11 +24,13 @@ from .aftermath import SLICE
 from .batches import Batches
 from .dispatch import to_the_end
 from .feeding import fits
+from .rates import Load
 from .specs import check_items, check_project
 from .values import check_value
 
 LOOK_SECONDS = 0.05  #: between two looks at a project that somebody waits for
 PAGE_LIMIT = 1000  #: outputs in one answer
+PRIORITY_LIMIT = 1_000_000
 
 
 class Projects(Batches):
@@ -53,7 +56,7 @@ class Projects(Batches):
 
     async def run_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
         """Let the tasks of project *name*, or of one stage, be handed out."""
-        await self._submit(HoldProject(name, stage, False), 0, self._learn)
+        await self._submit(HoldProject(name, stage, False, now()), 0, self._learn)
         for each in self._stages.of(name):
             if each.kind == "function":
                 await self._missing(each.tags)
@@ -61,7 +64,7 @@ class Projects(Batches):
 
     async def pause_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
         """Hand no more tasks of project *name*, or of one stage, out."""
-        await self._submit(HoldProject(name, stage, True), 0, self._learn)
+        await self._submit(HoldProject(name, stage, True, now()), 0, self._learn)
         return await self.project(name)
 
     async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
@@ -116,6 +119,20 @@ class Projects(Batches):
         again: Reopened = await self._write(RetryJobs(ids, now()))
         await self._reopened(again)
         return len(again.jobs)
+
+    async def prioritize(self, ids: list[int], priority: int) -> int:
+        """Have open jobs run earlier or later than others; return how many those were."""
+        if not -PRIORITY_LIMIT <= priority <= PRIORITY_LIMIT:
+            raise InvalidOption("priority", str(priority), f"a number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}")
+        done: Prioritized = await self._write(Prioritize(ids, priority, now()))
+        # Where they were queued before, too many are expected now: who looks for those finds none left.
+        for need, tags, submitter, of_call in done.calls:
+            self._feed.tasks(CALL, need, tags, submitter).add(of_call)
+        self._take_note(done.consequences)
+        self._hungry.set()
+        for id in ids:
+            self._bus.publish(("job", id))
+        return done.jobs
 
     @to_the_end
     async def edit(self, id: int, input: bytes) -> JobStatus:
@@ -190,6 +207,7 @@ class Projects(Batches):
             is_held = project.is_paused or stage.is_paused
             (self._feed.paused.add if is_held else self._feed.paused.discard)(stage.id)
             (self._feed.outside.add if stage.kind == "lease" else self._feed.outside.discard)(stage.id)
+            (self._tallies.flows.hold if is_held else self._tallies.flows.go_on)(stage.id)
             self._bus.publish(("stage", stage.id))
         self._hungry.set()
         self._bus.publish(("project", project.name))
@@ -208,7 +226,27 @@ class Projects(Batches):
             for running in self._running.values()
             if any(self._stages.project_of(task.stage) == status.name for task in running.tasks)
         }
-        return msgspec.structs.replace(status, workers=sorted(names), warning=self._project_warning(status))
+        return msgspec.structs.replace(
+            status, workers=sorted(names), warning=self._project_warning(status),
+            rate=self._rate(status), eta=self._seconds_left(status),
+        )  # fmt: skip
+
+    def _rate(self, status: ProjectStatus) -> float:
+        """Return how many tasks of a project come to their end in a second."""
+        stages = [stage.id for stage in self._stages.of(status.name)]
+        return 0.0 if status.is_paused else self._tallies.flows.rate(stages)
+
+    def _seconds_left(self, status: ProjectStatus) -> float | None:
+        """Return how long a project takes as it goes now; None where that cannot be told, or nothing is left."""
+        ids = {stage.name: stage.id for stage in self._stages.of(status.name)}
+        if status.is_paused or any(stage.is_paused and status.open_until(stage.name) for stage in status.stages):
+            return None
+        loads = [
+            Load(ids[stage.name], stage.kind != "lease", status.open_until(stage.name), stage.here)
+            for stage in status.stages
+            if stage.name in ids
+        ]
+        return self._tallies.flows.seconds_left(loads)
 
     def _project_warning(self, status: ProjectStatus) -> str | None:
         """Return which stage has nobody to run it, and what the nearest worker lacks."""

@@ -25,6 +25,8 @@ from ..verbs import (
     EngineStatus,
     FailedItem,
     HistoryEntry,
+    JobFilter,
+    JobPage,
     JobResult,
     JobStatus,
     JoinTicket,
@@ -45,6 +47,7 @@ from .transcripts import Transcripts
 from .values import Values
 from .waiting import OpenBatch
 
+EVERYTHING = ""  #: stands for all projects together, but for calls
 ENDS_LIMIT = 32 << 20  #: bytes of recent results kept in memory for those who wait for them
 ENTRY_BYTES = 300  #: what keeping one takes beside its data
 ANSWER_BYTES = 16 << 20  #: of results in one answer about many jobs
@@ -83,7 +86,8 @@ class Questions(ABC):
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         self.db = db
-        self.url = ""  #: set by whoever serves this engine
+        self.url = ""  #: set by whoever serves this engine, like
+        self.ports: dict[str, str] = {}  #: those for old protocols, where they are
         self._settings = settings
         self._store = Store(db)
         self._values = Values(
@@ -150,12 +154,17 @@ class Questions(ABC):
         self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
     ) -> list[JobStatus]:
         """Return jobs that belong to no batch, newest first."""
-        states = [known.text for known in JobState]
-        if state is not None and state not in states:
-            raise InvalidOption("state", repr(state), f"one of {', '.join(states)}")
+        _check_state(state)
         if project is not None:
             await self._store.reads.project_id(project)  # raises for an unknown one
         return await self._store.reads.jobs(state=state, project=project, before=before, limit=max(1, min(limit, 1000)))
+
+    async def find_jobs(self, wanted: JobFilter, *, before: int | None = None, limit: int = 50) -> JobPage:
+        """Return the jobs *wanted* that belong to no batch, newest first."""
+        _check_state(wanted.state or None)
+        if wanted.project:
+            await self._store.reads.project_id(wanted.project)  # raises for an unknown one
+        return await self._store.reads.find_jobs(wanted, before=before, limit=max(1, min(limit, 1000)))
 
     async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
         """Return the end of job *id*; None if it is still open after *wait* seconds."""
@@ -321,12 +330,17 @@ class Questions(ABC):
     async def leaderboard(
         self, project: str = "functions", *, span: Span = "all", limit: int = 1000
     ) -> list[LeaderboardRow]:
-        """Return the contributors of *project* by what they have earned in *span*, most first."""
-        return await self._store.reads.leaderboard(project, span=_checked(span), limit=max(1, min(limit, 1000)))
+        """Return the contributors of *project*, or of all, by what they have earned in *span*, most first."""
+        span, limit = checked_span(span), max(1, min(limit, 1000))
+        if project == EVERYTHING:
+            return await self._store.reads.leaderboard_of_all(span=span, limit=limit)
+        return await self._store.reads.leaderboard(project, span=span, limit=limit)
 
     async def standing(self, project: str, nickname: str, *, span: Span = "all") -> Standing:
         """Return one contributor's place."""
-        return await self._store.reads.standing(project, nickname, span=_checked(span))
+        if project == EVERYTHING:
+            return await self._store.reads.standing_in_all(nickname, span=checked_span(span))
+        return await self._store.reads.standing(project, nickname, span=checked_span(span))
 
     async def history(self, id: int) -> list[HistoryEntry]:
         """Return what each stage made of job *id* in each generation."""
@@ -340,6 +354,7 @@ class Questions(ABC):
         counts["leased"] += in_chunks
         return EngineStatus(
             version=__version__, db=str(self.db), url=self.url, pid=os.getpid(), started=self._started,
+            ports=self.ports,
             scheduler=self._cluster.address, workers=len(self._cluster.workers), slots=len(self._cluster.slots),
             counts=counts, open_batches=len(self._feed.batches), file=await self._store.reads.store_id(),
         )  # fmt: skip
@@ -368,7 +383,14 @@ class Questions(ABC):
         return sum(n for state, n in counts.items() if not State[state.upper()].is_final)
 
 
-def _checked(span: Span) -> Span:
+def _check_state(state: str | None) -> None:
+    """Raise `InvalidOption` for what is no state of a job."""
+    states = [known.text for known in JobState]
+    if state is not None and state not in states:
+        raise InvalidOption("state", repr(state), f"one of {', '.join(states)}")
+
+
+def checked_span(span: Span) -> Span:
     """Return *span*; raises `InvalidOption` for what is none."""
     if span not in get_args(Span):
         raise InvalidOption("span", repr(span), f"one of {', '.join(get_args(Span))}")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .. import tags
-from ..cluster import ClusterSettings, WorkerGone
+from ..cluster import ClusterSettings, Slot, WorkerGone
 from ..errors import NotFound
 from ..jobs import Worker
-from ..tags import compare
-from ..verbs import Explanation, OtherVersions, WorkerStatus
+from ..tags import compare, parse
+from ..verbs import Explanation, OtherVersions, Progress, WorkerStatus
 from .feeding import explained, fits, knows
 from .questions import Questions
+from .running import Running
 
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 10.0  #: how long an answer about the workers waits for the first of them to join
+SPEAKERS = 100  #: calls of a unit that are asked how far they are
 ANSWER_SECONDS = 2.0  #: how long it waits for what they have of the packages and programs that it mentions
 
 
@@ -29,11 +32,15 @@ class Workers(Questions):
         super().__init__(db, settings, blobs)
         self._compared: set[frozenset[str]] = set()  #: packages of functions that were compared with the workers'
 
-    async def workers(self) -> list[WorkerStatus]:
+    async def workers(self, *, tags: str = "", name: str | None = None) -> list[WorkerStatus]:
         """Return every worker, those that cannot be used included, once those that must come have joined."""
+        wanted = parse(tags)
         expected = 1 if self._settings.is_foreign else self._settings.workers
         await self._joined(is_enough=lambda: len(self._cluster.workers) >= expected)
-        return [self._worker_status(worker) for _, worker in sorted(self._cluster.workers.items())]
+        if tags:
+            await self._answered(tags)
+        found = [worker for _, worker in sorted(self._cluster.workers.items()) if name in (None, worker.name)]
+        return self._statuses_of([worker for worker in found if not tags or wanted.matches(worker.tags)])
 
     async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
         """Give worker *name* these tags of its owner's making, in place of those that it had."""
@@ -42,18 +49,45 @@ class Workers(Questions):
         except WorkerGone:
             raise NotFound("worker", name) from None
         logger.info("worker %s has the tags %r now", name, tags)
-        return self._worker_status(self._cluster.workers[name])
+        return self._statuses_of([self._cluster.workers[name]])[0]
 
-    def _worker_status(self, worker: Worker) -> WorkerStatus:
-        slots = [slot for slot in self._cluster.slots if slot.worker.name == worker.name]
-        running = [running for running in self._running.values() if running.slot.worker.name == worker.name]
+    def _statuses_of(self, workers: list[Worker]) -> list[WorkerStatus]:
+        """Return *workers* as people see them; slots and what runs are gone through once, however many they are."""
+        slots, running = defaultdict[str, list[Slot]](list), defaultdict[str, list[Running]](list)
+        for slot in self._cluster.slots:
+            slots[slot.worker.name].append(slot)
+        for each in self._running.values():
+            running[each.slot.worker.name].append(each)
+        heard = self._cluster.heard_of()
+        return [
+            self._worker_status(worker, slots[worker.name], running[worker.name], heard.get(worker.name))
+            for worker in workers
+        ]
+
+    def _worker_status(
+        self, worker: Worker, slots: list[Slot], running: list[Running], heard: tuple[float, float] | None
+    ) -> WorkerStatus:
+        since, last_seen = heard or (None, None)
         return WorkerStatus(
             name=worker.name, address=worker.address, contributor=worker.contributor,
             state="unfit" if worker.unfit else "ready" if slots else "starting", slots=worker.slots,
             busy=sum(1 for slot in slots if slot.in_flight), tags=worker.tags, reason=worker.unfit,
             running=[each.job_of(0) for each in running if each.left], devices=self._devices.lent_by(worker),
-            set_aside=self._conduct.reasons(worker.name),
+            set_aside=self._conduct.reasons(worker.name), own=sorted(worker.own & worker.tags.keys()),
+            says=self._said_by(running), since=since, last_seen=last_seen,
+            per_hour=self._tallies.workers.per_hour(worker.name, since or 0.0),
         )  # fmt: skip
+
+    def _said_by(self, running: list[Running]) -> dict[int, str]:
+        """Return what the jobs of *running* say of how far they are, of each unit the newest that does."""
+        said = dict[int, str]()
+        for each in running:
+            for item in reversed(range(min(each.left, SPEAKERS))):
+                progress = self._transcripts.progress(each.job_of(item))
+                if progress is not None:
+                    said[each.job_of(item)] = _sentence(progress)
+                    break
+        return said
 
     # ---- tags ------------------------------------------------------------------------------
 
@@ -122,6 +156,14 @@ class Workers(Questions):
                 news.cancel()
                 return
             await self._bus.within(news, left)
+
+
+def _sentence(progress: Progress) -> str:
+    """Return *progress* as people read it in a line."""
+    if not progress.total:
+        return progress.text or f"{progress.done:g}"
+    share = f"{progress.done:g} of {progress.total:g}"
+    return f"{share}: {progress.text}" if progress.text else share
 
 
 def _other_versions(package: str, here: str, workers: list[Worker]) -> OtherVersions:

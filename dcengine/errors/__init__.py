@@ -18,6 +18,7 @@ DcengineError
 │   ├── InvalidSource          a file to import that is not what it should be
 │   ├── InvalidPattern         a brace pattern that does not parse
 │   ├── ImportChanged          an import that goes on with other items than it began with
+│   ├── WorkloadBroken         a workload that is installed, and cannot be used
 │   └── InvalidTransition      a move the state table does not allow
 │       └── NotEditable        another input for a job that cannot get one
 ├── TaskError: what became of a job
@@ -148,6 +149,7 @@ from .given import (
     ProjectInUse,
     StageRetired,
     TooManyParts,
+    WorkloadBroken,
 )
 from .running import (
     AccessDenied,
@@ -250,6 +252,7 @@ __all__ = [
     "WorkerFull",
     "WorkerUnfit",
     "WorkerVanished",
+    "WorkloadBroken",
 ]
 
 for _name in __all__:  # people meet them here, and so do pickles

@@ -30,6 +30,17 @@ class InvalidOption(DcengineError, ValueError):
         return f"{self.option} cannot be {self.value}; expected {self.expected}"
 
 
+class WorkloadBroken(DcengineError, RuntimeError):
+    """A workload that is installed cannot be used."""
+
+    def __init__(self, workload: str, package: str, problem: str, way_out: str) -> None:
+        super().__init__(workload, package, problem, way_out)
+        self.workload, self.package, self.problem, self.way_out = workload, package, problem, way_out
+
+    def __str__(self) -> str:
+        return f"the workload {self.workload!r} of {self.package} cannot be used: {self.problem}; {self.way_out}"
+
+
 class DevicesShared(DcengineError, ValueError):
     """A call asks for a part of a worker's devices, but has no process of its own in which it would see no others."""
 

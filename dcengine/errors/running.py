@@ -70,24 +70,28 @@ class EngineBusy(EngineError):
 class PortInUse(EngineError):
     """Another program listens on the port."""
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(host, port)
-        self.host, self.port = host, port
+    def __init__(self, host: str, port: int, option: str = "--port") -> None:
+        super().__init__(host, port, option)
+        self.host, self.port, self.option = host, port, option
 
     def __str__(self) -> str:
-        return (
-            f"port {self.port} of {self.host} is in use by another program; choose one with --port, 0 finds a free one"
-        )
+        place = f"port {self.port} of {self.host}"
+        return f"{place} is in use by another program; choose one with {self.option}, 0 finds a free one"
 
 
 class InsecureAddress(EngineError):
-    """The engine was asked to listen beyond this machine without TLS."""
+    """The engine was asked to listen beyond this machine without TLS, or for a *protocol* that knows no tokens."""
 
-    def __init__(self, host: str) -> None:
-        super().__init__(host)
-        self.host = host
+    def __init__(self, host: str, protocol: str = "") -> None:
+        super().__init__(host, protocol)
+        self.host, self.protocol = host, protocol
 
     def __str__(self) -> str:
+        if self.protocol:
+            return (
+                f"{self.protocol} asks for no token: listening on {self.host}, it would let in whoever reaches that; "
+                "stay on 127.0.0.1 behind an SSH tunnel or a VPN, or say --insecure if you trust every machine on it"
+            )
         return (
             f"listening on {self.host} without TLS would show tokens to the network; stay on 127.0.0.1 behind a "
             "TLS proxy or an SSH tunnel, or say --insecure if you trust every machine on it"

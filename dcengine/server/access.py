@@ -24,7 +24,14 @@ class Role(str, Enum):
     VIEW = "view"  #: look
 
 
-SUFFICES: Mapping[Role, frozenset[Role]] = {
+class Holder(Enum):
+    """Who has some token, whichever."""
+
+    ANY = "any"  #: for what is about whoever asks, and nobody else
+
+
+SUFFICES: Mapping[Role | Holder, frozenset[Role]] = {
+    Holder.ANY: frozenset(Role),
     Role.ADMIN: frozenset({Role.ADMIN}),
     Role.SUBMIT: frozenset({Role.ADMIN, Role.SUBMIT}),
     Role.JOIN: frozenset({Role.ADMIN, Role.JOIN}),
@@ -50,7 +57,7 @@ class Access(Protocol):
 
 
 ACCESS = web.AppKey[Access]("dcengine.access")
-ROLES = web.AppKey[Mapping[Handler, "Role | None"]]("dcengine.roles")  #: None: open to anybody
+ROLES = web.AppKey[Mapping[Handler, "Role | Holder | None"]]("dcengine.roles")  #: None: open to anybody
 GRANT = web.RequestKey["Grant | None"]("dcengine.grant")  #: None: whoever asks has shown no token, and needs none
 
 
@@ -101,7 +108,7 @@ def _workers_grant(access: Access, token: str, project: str | None) -> Grant | N
     return grant
 
 
-def _sufficient_grant(access: Access, token: str, needed: Role) -> Grant:
+def _sufficient_grant(access: Access, token: str, needed: Role | Holder) -> Grant:
     """Return what *token* allows, if that is what the role *needed* does."""
     if not token:
         raise AccessDenied("this needs a token", True)

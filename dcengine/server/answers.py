@@ -44,6 +44,7 @@ from ..errors import (
     TaskError,
     TooManyRequests,
     ValueGone,
+    WorkloadBroken,
 )
 from ..verbs import Verbs
 
@@ -86,6 +87,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (StoreError, 503),
     (BlobError, 503),
     (ClusterError, 503),
+    (WorkloadBroken, 501),
     (ValueError, 400),  # what else the caller handed in
     (TypeError, 400),
 )  #: the first that fits counts

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from ..verbs import BatchSubmission, Report, Verbs
+from ..verbs import BatchSubmission, Report, Verbs, brought_with
+from .access import GRANT
 from .answers import MSGPACK, VERBS, bytes_answer, decoded, id_in, json_answer, number, page, waiting_time
 from .jobs import check_code
 from .speaking import AFTER, BEFORE, LIMIT, WAIT, msgpack_of, speaks
@@ -18,6 +19,7 @@ _encoder = msgspec.msgpack.Encoder()
 async def submit(request: web.Request) -> web.Response:
     submission = await decoded(request, _decoder)
     check_code(submission.function)
+    submission = msgspec.structs.replace(submission, submitter=brought_with(submission.submitter, request[GRANT]))
     return json_answer(await request.app[VERBS].submit_batch(submission))
 
 

@@ -14,15 +14,18 @@ from .speaking import LIMIT, PROJECT, Parameter, speaks
 
 _Given = Annotated[str, Meta(min_length=1)]
 TAGS = Parameter("tags", str, "A tag expression, or the tags to be given.")
+MATCHING = Parameter("tags", str, "A tag expression: only the workers that match it.")
 WORKER = Parameter("name", _Given, "The name of the worker.")
+ONLY = Parameter("name", str, "The name of a worker: only this one, none if nobody is called so.")
 SESSION = Parameter("name", _Given, "The name of the session.")
 NICKNAME = Parameter("nickname", _Given, "The nickname of the contributor.")
 SPAN = Parameter("span", Span, "The time over which credit is summed.")
 
 
-@speaks(Verbs.workers)
+@speaks(Verbs.workers, query=[MATCHING, ONLY])
 async def workers(request: web.Request) -> web.Response:
-    return json_answer(await request.app[VERBS].workers())
+    tags, name = request.query.get("tags", ""), request.query.get("name")
+    return json_answer(await request.app[VERBS].workers(tags=tags, name=name))
 
 
 @speaks(Verbs.explain, query=[TAGS])
@@ -49,21 +52,22 @@ async def end_session(request: web.Request) -> web.Response:
 @speaks(Verbs.leaderboard, query=[PROJECT, SPAN, LIMIT])
 async def leaderboard(request: web.Request) -> web.Response:
     limit = number(request, "limit", least=1, most=1000) or 1000
-    return json_answer(await request.app[VERBS].leaderboard(_project(request), span=_span(request), limit=limit))
+    return json_answer(await request.app[VERBS].leaderboard(_project(request), span=span_in(request), limit=limit))
 
 
 @speaks(Verbs.standing, query=[PROJECT, NICKNAME.needed, SPAN])
 async def standing(request: web.Request) -> web.Response:
     nickname = required(request, "nickname")
-    return json_answer(await request.app[VERBS].standing(_project(request), nickname, span=_span(request)))
+    return json_answer(await request.app[VERBS].standing(_project(request), nickname, span=span_in(request)))
 
 
 def _project(request: web.Request) -> str:
     return request.query.get("project", "functions")
 
 
-def _span(request: web.Request) -> Span:
-    return cast(Span, choice(request, "span", get_args(Span)) or "all")
+def span_in(request: web.Request, default: Span = "all") -> Span:
+    """Return the span that the query names."""
+    return cast(Span, choice(request, "span", get_args(Span)) or default)
 
 
 @speaks(Verbs.status)

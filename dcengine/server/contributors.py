@@ -1,4 +1,6 @@
-"""Routes about contributors: the administrator's alone. A ban may take a while: ask under a key, with ``?wait=``."""
+"""Routes about contributors: to look at one, and to ban, which is the administrator's alone.
+
+A ban may take a while: ask under a key, with ``?wait=``."""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from ..errors import InvalidOption
 from ..times import LATEST
 from ..verbs import Verbs
 from ..verbs.leases import LENGTHS
-from .answers import VERBS, decoded_json, json_answer
+from .answers import VERBS, decoded_json, json_answer, required
+from .cluster import NICKNAME
 from .speaking import json_of, speaks
 
 Nickname = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, "maxLength": LENGTHS["nickname"]})]
@@ -50,6 +53,11 @@ async def unban(request: web.Request) -> web.Response:
 @speaks(Verbs.banned_contributors)
 async def banned(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].banned_contributors())
+
+
+@speaks(Verbs.contributor, query=[NICKNAME.needed])
+async def contributor(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].contributor(required(request, "nickname")))
 
 
 def _checked(nickname: str) -> str:

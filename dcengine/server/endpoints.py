@@ -8,13 +8,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..endpoints import Endpoint
-from .access import ROLES, Role
+from .access import ROLES, Holder, Role
 from .answers import FOREIGN
 
 
 def mount_endpoints(app: web.Application, endpoints: Iterable[Endpoint], prefix: str = "") -> None:
     """Have *endpoints* answer below *prefix*, and closed with *app*."""
-    roles: Mapping[Handler, Role | None] = app[ROLES]
+    roles: Mapping[Handler, Role | Holder | None] = app[ROLES]
     added: dict[Handler, Role | None] = {}
     for endpoint in endpoints:
         for method, path, role, answer in endpoint.routes:

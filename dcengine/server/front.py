@@ -1,33 +1,40 @@
-"""The first page and the probes: open to anybody, they say nothing about jobs."""
+"""Who asks, what is set, and the probes, which are open to anybody and say nothing about jobs."""
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
-from .._version import __version__
+from ..config import ShownSetting
 from ..errors import DcengineError
-from .answers import VERBS, text_answer
+from .access import GRANT
+from .answers import VERBS, json_answer, text_answer
 from .metrics import MEASURED
-from .speaking import speaks, text_of
+from .speaking import json_of, speaks, text_of
 
-# Links are relative: the page works below any prefix.
-PAGE = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>dcengine</title>
-<h1>dcengine {__version__}</h1>
-<p>A job engine answers here. Its API is below <a href="v1/">v1/</a> and needs a token:
-<code>Authorization: Bearer TOKEN</code> or <code>?token=TOKEN</code>.</p>
-<p>From a terminal: <code>dcengine status --url ADDRESS</code>.
-Another machine brings a worker with <code>dcengine join ADDRESS</code>.</p>
-</html>
-"""
+SETTINGS = web.AppKey[list[ShownSetting]]("dcengine.settings")
 
 
-@speaks(answer=text_of("A page for browsers.", "text/html"))
-async def front_page(request: web.Request) -> web.Response:
-    """Say what answers here, and where its API is."""
-    return web.Response(text=PAGE, content_type="text/html")
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """What the token allows that was shown."""
+
+    role: str
+    nickname: str | None = None  #: who earns the credit of whoever uses it
+    project: str | None = None  #: the one whose tasks it may lease
+
+
+@speaks(answer=json_of(Me), answers={401: None})
+async def me(request: web.Request) -> web.Response:
+    """Say what the token of whoever asks allows."""
+    grant = request[GRANT]
+    assert grant is not None
+    return json_answer(Me(role=grant.role, nickname=grant.nickname, project=grant.project))
+
+
+@speaks(answer=json_of(list[ShownSetting]))
+async def settings(request: web.Request) -> web.Response:
+    """Say what is set, and where; secrets are not told."""
+    return json_answer(request.app[SETTINGS])
 
 
 @speaks(answer=text_of("It does."))

@@ -11,7 +11,8 @@ from aiohttp import web
 from ..client.jobs import RETRIED_AT_ONCE, STATE_HEADER, WAITED_FOR_AT_ONCE
 from ..errors import InvalidOption
 from ..jobs import JobState
-from ..verbs import Function, HistoryEntry, JobResult, Submission, Verbs
+from ..verbs import Function, HistoryEntry, JobFilter, JobResult, Submission, Verbs, brought_with
+from .access import GRANT
 from .answers import (
     BYTES,
     MSGPACK,
@@ -28,7 +29,20 @@ from .answers import (
     text_answer,
     waiting_time,
 )
-from .speaking import AFTER, BEFORE, LIMIT, PROJECT, WAIT, Parameter, bytes_of, json_of, msgpack_of, speaks, text_of
+from .speaking import (
+    AFTER,
+    BEFORE,
+    LIMIT,
+    PROJECT,
+    STAGE,
+    WAIT,
+    Parameter,
+    bytes_of,
+    json_of,
+    msgpack_of,
+    speaks,
+    text_of,
+)
 
 PACKED = (b"\x80", b"J", b"O", b"R")  #: how a value begins that a job may be given: a pickle of some kind, or JSON text
 STATES = [state.text for state in JobState]
@@ -39,14 +53,34 @@ _Retried = Annotated[list[JobId], msgspec.Meta(max_length=RETRIED_AT_ONCE)]
 _WaitedFor = Annotated[list[JobId], msgspec.Meta(max_length=WAITED_FOR_AT_ONCE)]
 _ids = msgspec.json.Decoder(_Retried)
 _waited_for = msgspec.json.Decoder(_WaitedFor)
+
+
+class NewPriority(msgspec.Struct, frozen=True):
+    """Which jobs are to run earlier or later."""
+
+    jobs: _Retried
+    priority: Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)]
+
+
+_priority = msgspec.json.Decoder(NewPriority)
 _encoder = msgspec.msgpack.Encoder()
 STATE = Parameter("state", Literal["open", "succeeded", "failed", "cancelled"], "Only those in this state.")
+
+SUBMITTER = Parameter("submitter", str, "Who brought them.")
+WORKER = Parameter("worker", str, "Who has them, or had them last.")
+TEXT = Parameter("text", str, "In the name of their function, their key or tags; a number: theirs, or their id.")
 
 
 class Retried(TypedDict):
     """How many jobs were queued again."""
 
     retried: int
+
+
+class Changed(TypedDict):
+    """How many jobs have it now."""
+
+    changed: int
 
 
 class WasTold(TypedDict):
@@ -65,6 +99,7 @@ class Cancelled(TypedDict):
 async def submit(request: web.Request) -> web.Response:
     submission = await decoded(request, _decoder)
     check_code(submission.function)
+    submission = msgspec.structs.replace(submission, submitter=brought_with(submission.submitter, request[GRANT]))
     return json_answer(await request.app[VERBS].submit(submission))
 
 
@@ -79,6 +114,14 @@ async def jobs(request: web.Request) -> web.Response:
     before, limit = page(request)
     state, project = choice(request, "state", STATES), request.query.get("project")
     return json_answer(await request.app[VERBS].jobs(state=state, project=project, before=before, limit=limit))
+
+
+@speaks(Verbs.find_jobs, query=[STATE, PROJECT, STAGE, SUBMITTER, WORKER, TEXT, BEFORE, LIMIT])
+async def find(request: web.Request) -> web.Response:
+    before, limit = page(request)
+    names = ("project", "stage", "submitter", "worker", "text")
+    wanted = JobFilter(state=choice(request, "state", STATES) or "", **{n: request.query.get(n, "") for n in names})
+    return json_answer(await request.app[VERBS].find_jobs(wanted, before=before, limit=limit))
 
 
 @speaks(Verbs.job)
@@ -130,6 +173,12 @@ async def history(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     ids = await decoded_json(request, _ids, "a list of the ids of jobs")
     return json_answer(Retried(retried=await request.app[VERBS].retry(ids)))
+
+
+@speaks(Verbs.prioritize, body=json_of(NewPriority), answer=json_of(Changed))
+async def prioritize(request: web.Request) -> web.Response:
+    wanted = await decoded_json(request, _priority, "the ids of jobs and a priority")
+    return json_answer(Changed(changed=await request.app[VERBS].prioritize(wanted.jobs, wanted.priority)))
 
 
 @speaks(Verbs.edit, body=bytes_of("A packed value: a pickle, or J and JSON text."))

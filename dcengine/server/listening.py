@@ -100,7 +100,7 @@ async def listen(
         await site.start()
     except OSError as error:
         await runner.cleanup()
-        raise _refused(error, host, port) from error
+        raise refused(error, host, port) from error
     return Listening(runner, _url(runner, host, secure=tls is not None))
 
 
@@ -127,13 +127,17 @@ def tls_context(certificate: str | None, key: str | None) -> ssl.SSLContext | No
     return context
 
 
-def _refused(error: OSError, host: str, port: int) -> EngineError | InvalidOption:
+def refused(
+    error: OSError, host: str, port: int, *, port_option: str = "--port", host_option: str = "--host"
+) -> EngineError | InvalidOption:
+    """Return what to raise where *error* keeps a server from *host* and *port*, which these options choose."""
     if error.errno == errno.EADDRINUSE:
-        return PortInUse(host, port)
+        return PortInUse(host, port, port_option)
     if error.errno == errno.EACCES:
-        return EngineError(f"port {port} is for the system's administrator; choose one above 1023 with --port")
+        problem = f"port {port} is for the system's administrator"
+        return EngineError(f"{problem}; choose one above 1023 with {port_option}")
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return InvalidOption("--host", host, "an address of this machine")
+        return InvalidOption(host_option, host, "an address of this machine")
     return EngineError(f"cannot listen on {host}:{port}: {error}")
 
 

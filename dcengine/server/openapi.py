@@ -17,7 +17,7 @@ from .. import errors
 from .._version import __version__
 from ..connection import KEY, STILL_AT_IT, Problem
 from ..errors import DcengineError
-from .access import SUFFICES, Role
+from .access import SUFFICES, Holder, Role
 from .answers import JSON, MSGPACK, STATUS, json_answer
 from .guards import READING
 from .repeats import KEY_FORM
@@ -60,7 +60,7 @@ def document(routes: tuple[Route, ...]) -> dict[str, Any]:
     schemas, components = _schemas(told)
     paths: dict[str, dict[str, Any]] = {}
     for route, said in told:
-        paths.setdefault(route.path, {})[route.method.lower()] = _Operation(route, said, schemas).described()
+        paths.setdefault(route.shape, {})[route.method.lower()] = _Operation(route, said, schemas).described()
     return {
         "openapi": "3.1.0",
         "info": {"title": "dcengine", "version": __version__, "description": ABOUT},
@@ -145,9 +145,8 @@ class _Operation:
                 found[str(status)] |= {"content": self._content(content)["content"]}
         if self._route.method not in READING:
             found[str(STILL_AT_IT)] = {"description": f"Still at it: ask again under the same {KEY}."}
-        for status in sorted(_refusals(self._route, self._said)):
-            found.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
-        return found
+        refusals = sorted(_refusals(self._route, self._said))
+        return found | {str(status): _refusal(status) for status in refusals if self._said.answers.get(status) is None}
 
     def _content(self, content: Content) -> dict[str, Any]:
         about = {"description": content.about} if content.about else {}
@@ -160,13 +159,19 @@ class _Operation:
         return {"type": "string", "format": "binary"} if content.kind is None else schema
 
 
+def _refusal(status: int) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{status}"}
+
+
 _PHRASES = {200: "Done.", 204: "There is none (yet)."}
 
 
-def may(role: Role | None) -> str:
+def may(role: Role | Holder | None) -> str:
     """Say who may ask."""
     if role is None:
         return "Open to anybody."
+    if isinstance(role, Holder):
+        return "Needs a token, of whichever role."
     *some, last = [role.value, *sorted(each.value for each in SUFFICES[role] - {role})]
     roles = f"{', '.join(some)} or {last}" if some else last
     return f"Needs a token of the role {roles}{', or none for an open project' if role is Role.WORKER else ''}."
@@ -188,7 +193,8 @@ def _refusals(route: Route, said: Speaks) -> set[int]:
     statuses = {status for _, status in STATUS}
     if said.body is None:
         statuses -= BODY_ONLY if route.method in READING else {413}
-    return {*statuses, *ANYBODY, 401} if route.role is not None else set(ANYBODY)
+    own = {status for status, content in said.answers.items() if status >= 400 and content is None}
+    return {*statuses, *ANYBODY, 401} if route.role is not None else own | ANYBODY
 
 
 def _responses() -> dict[str, Any]:

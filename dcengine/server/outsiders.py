@@ -9,11 +9,16 @@ from aiohttp import web
 from msgspec import Meta
 
 from ..errors import NotFound
-from ..verbs import OutsideWorker, Registration, Verbs
+from ..verbs import OutsiderFilter, OutsideWorker, Registration, Verbs
 from ..verbs.leases import AT_ONCE, LENGTHS
 from .access import GRANT, grant_for
-from .answers import LONGEST_WAIT, VERBS, decoded_json, json_answer
-from .speaking import PROJECT, json_of, speaks
+from .answers import LONGEST_WAIT, VERBS, decoded_json, json_answer, number
+from .cluster import MATCHING, ONLY
+from .speaking import LIMIT, PROJECT, Parameter, Whole, json_of, speaks
+
+WORDS = Parameter("text", str, "Words in their name, nickname, project, stage or tags, or in what they say.")
+ORDER = Parameter("order", str, "name, at, state, has, says, done, per_hour, heard, for; -NAME for the largest first.")
+SKIP = Parameter("skip", Whole, "How many to leave out before the first.")
 
 Secret = Annotated[str, Meta(max_length=200)]
 
@@ -100,9 +105,18 @@ async def progress(request: web.Request) -> web.Response:
     return json_answer(await request.app[VERBS].say_progress(said.secret, said.text))
 
 
-@speaks(Verbs.outside_workers, query=(PROJECT,))
+@speaks(Verbs.outside_workers, query=(PROJECT, MATCHING, ONLY))
 async def outside_workers(request: web.Request) -> web.Response:
-    return json_answer(await request.app[VERBS].outside_workers(request.query.get("project")))
+    tags, name = request.query.get("tags", ""), request.query.get("name")
+    found = await request.app[VERBS].outside_workers(request.query.get("project"), tags=tags, name=name)
+    return json_answer(found)
+
+
+@speaks(Verbs.find_outside_workers, query=(PROJECT, MATCHING, WORDS, ORDER, SKIP, LIMIT))
+async def found(request: web.Request) -> web.Response:
+    wanted = OutsiderFilter(**{name: request.query.get(name, "") for name in OutsiderFilter.__struct_fields__})
+    skip, limit = number(request, "skip", least=0) or 0, number(request, "limit", least=1, most=1000) or 100
+    return json_answer(await request.app[VERBS].find_outside_workers(wanted, skip=skip, limit=limit))
 
 
 async def _worker(request: web.Request, decoder: msgspec.json.Decoder[S]) -> tuple[S, OutsideWorker]:

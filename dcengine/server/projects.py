@@ -8,12 +8,15 @@ import msgspec
 from aiohttp import web
 
 from ..errors import InvalidOption, NotFound
-from ..verbs import ItemsSubmission, ProjectSpec, StageOutput, Verbs
-from .answers import MSGPACK, VERBS, choice, decoded, json_answer, number, required, waiting_time
+from ..verbs import ItemsSubmission, ProjectSpec, StageOutput, Verbs, brought_with
+from .access import GRANT
+from .answers import JSON, MSGPACK, VERBS, choice, decoded, decoded_json, json_answer, number, required, waiting_time
+from .cluster import SPAN, span_in
 from .jobs import Cancelled, Retried, check_code
-from .speaking import AFTER, LIMIT, STAGE, WAIT, Parameter, json_of, msgpack_of, speaks
+from .speaking import AFTER, FEW, LIMIT, STAGE, WAIT, Parameter, json_of, msgpack_of, speaks
 
 _spec_decoder = msgspec.msgpack.Decoder(ProjectSpec)
+_spec_reader = msgspec.json.Decoder(ProjectSpec)
 _items_decoder = msgspec.msgpack.Decoder(ItemsSubmission)
 _encoder = msgspec.msgpack.Encoder()
 CANCELLED = Parameter("cancelled", Literal["true", "false"], "The cancelled jobs too.")
@@ -28,7 +31,11 @@ class FoundJob(TypedDict):
 
 @speaks(Verbs.declare_project, body=msgpack_of(ProjectSpec))
 async def declare(request: web.Request) -> web.Response:
-    spec = await decoded(request, _spec_decoder)
+    """Take it as msgpack, or as JSON, in which code and digest of a function are base64."""
+    if request.content_type == JSON:
+        spec = await decoded_json(request, _spec_reader, "a project")
+    else:
+        spec = await decoded(request, _spec_decoder)
     for stage in spec.stages:
         if stage.function is not None:
             check_code(stage.function)
@@ -90,7 +97,13 @@ async def add(request: web.Request) -> web.Response:
     submission = await decoded(request, _items_decoder)
     if submission.project != _name(request):
         raise InvalidOption("the submission's project", repr(submission.project), "the one in the address")
+    submission = msgspec.structs.replace(submission, submitter=brought_with(submission.submitter, request[GRANT]))
     return json_answer(await request.app[VERBS].add_jobs(submission))
+
+
+@speaks(Verbs.throughput, query=[SPAN])
+async def throughput(request: web.Request) -> web.Response:
+    return json_answer(await request.app[VERBS].throughput(_name(request), span=span_in(request, "day")))
 
 
 @speaks(Verbs.outputs, query=[STAGE.needed, AFTER, LIMIT], answer=msgpack_of(list[StageOutput]))
@@ -98,6 +111,14 @@ async def outputs(request: web.Request) -> web.Response:
     """Answer how jobs left a stage as msgpack: they carry packed values."""
     stage = request.query.get("stage", "")
     found = await request.app[VERBS].outputs(_name(request), stage, after=_after(request), limit=_limit(request))
+    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+
+
+@speaks(Verbs.newest_outputs, query=[STAGE, FEW], answer=msgpack_of(list[StageOutput]))
+async def newest_outputs(request: web.Request) -> web.Response:
+    """Answer what newest jobs came to as msgpack: it carries packed values."""
+    limit = number(request, "limit", least=1, most=100) or 12
+    found = await request.app[VERBS].newest_outputs(_name(request), stage=_stage(request), limit=limit)
     return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
 
 

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from ..errors import AccessDenied, DcengineError, InvalidOption
 from ..jobs import Project
 from ..protocols import Protocol, Route, Visit, load, names
-from .access import ROLES, Role, grant_for
+from .access import ROLES, Holder, Role, grant_for
 from .answers import VERBS, status_of, text_answer, whole_body
 from .guards import READING
 
@@ -38,7 +38,7 @@ def mount(app: web.Application, known: Known, prefix: str = "") -> None:
     app[KNOWN] = known
     spoken = _handlers()
     # Open: who may ask is judged project by project.
-    roles: Mapping[Handler, Role | None] = app[ROLES]
+    roles: Mapping[Handler, Role | Holder | None] = app[ROLES]
     app[ROLES] = {**roles, **dict.fromkeys(spoken.values())}
     for (method, path), handler in spoken.items():
         app.router.add_route(method, prefix + PREFIX + path, handler)

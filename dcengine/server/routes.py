@@ -6,27 +6,39 @@ from collections.abc import Iterable, Sequence
 
 from aiohttp import web
 
+from ..config import ShownSetting
 from ..endpoints import Endpoint
 from ..verbs import Verbs
 from ..verbs.figures import Measured
 from . import (
+    archives,
     batches,
     cluster,
     contributors,
+    describing,
+    events,
+    failures,
     front,
     guards,
+    items,
     jobs,
     leases,
+    looks,
+    mine,
     openapi,
     outsiders,
     projects,
     protocols,
     reference,
     tokens,
+    ui,
     upkeep,
+    uploads,
     values,
+    webhooks,
+    workloads,
 )
-from .access import ACCESS, ROLES, Access, Role, check_role
+from .access import ACCESS, ROLES, Access, Holder, Role, check_role
 from .answers import SUBMISSION_LIMIT, VERBS, answer_errors
 from .endpoints import mount_endpoints
 from .limits import LIMITS, STREAMED, Limits
@@ -41,7 +53,8 @@ PROBES = ("/healthz", "/readyz")  #: which balancers also ask by HEAD
 OPEN = None  #: the role of a route that needs no token
 
 ROUTES = (
-    Route("GET", "/", OPEN, front.front_page),
+    Route("GET", "/", OPEN, ui.dashboard),
+    Route("GET", "/ui/{file:[a-z_/]+[.][a-z]+}", OPEN, ui.dashboard_file),
     Route("GET", "/healthz", OPEN, front.healthz),
     Route("GET", "/readyz", OPEN, front.readyz),
     Route("GET", "/metrics", Role.VIEW, metrics),
@@ -50,8 +63,10 @@ ROUTES = (
     Route("GET", "/v1/openapi.json", OPEN, openapi.openapi),
     Route("POST", "/v1/jobs", Role.SUBMIT, jobs.submit),
     Route("GET", "/v1/jobs", Role.VIEW, jobs.jobs),
+    Route("GET", "/v1/jobs/found", Role.VIEW, jobs.find),
     Route("POST", "/v1/jobs/cancel-unfinished", Role.SUBMIT, jobs.cancel_unfinished),
     Route("POST", "/v1/jobs/ends", Role.VIEW, jobs.ends),
+    Route("POST", "/v1/jobs/priority", Role.SUBMIT, jobs.prioritize),
     Route("POST", "/v1/jobs/retry", Role.SUBMIT, jobs.retry),
     Route("GET", "/v1/jobs/{id}", Role.VIEW, jobs.job),
     Route("GET", "/v1/jobs/{id}/result", Role.VIEW, jobs.result),
@@ -59,6 +74,9 @@ ROUTES = (
     Route("GET", "/v1/jobs/{id}/transcript", Role.VIEW, jobs.transcript),
     Route("GET", "/v1/jobs/{id}/why", Role.VIEW, jobs.why),
     Route("GET", "/v1/jobs/{id}/history", Role.VIEW, jobs.history),
+    Route("GET", "/v1/jobs/{id}/story", Role.VIEW, looks.story),
+    Route("GET", "/v1/jobs/{id}/picture", Role.VIEW, looks.picture),
+    Route("GET", "/v1/jobs/{id}/bytes", Role.VIEW, looks.bytes_of_job),
     Route("POST", "/v1/jobs/{id}/edit", Role.SUBMIT, jobs.edit),
     Route("POST", "/v1/jobs/{id}/interrupt", Role.SUBMIT, jobs.interrupt),
     Route("POST", "/v1/jobs/{id}/kill", Role.SUBMIT, jobs.kill),
@@ -82,9 +100,22 @@ ROUTES = (
     Route("POST", "/v1/projects/{name}/retry", Role.SUBMIT, projects.retry),
     Route("GET", "/v1/projects/{name}/imports", Role.VIEW, projects.imported),
     Route("POST", "/v1/projects/{name}/jobs", Role.SUBMIT, projects.add),
+    Route("POST", "/v1/projects/{name}/items", Role.SUBMIT, items.add),
+    Route("POST", "/v1/projects/{name}/files", Role.SUBMIT, uploads.add_file),
+    Route("POST", "/v1/described-projects", Role.SUBMIT, describing.describe_project),
+    Route("GET", "/v1/patterns", Role.VIEW, items.read_pattern),
     Route("GET", "/v1/projects/{name}/jobs/{number}", Role.VIEW, projects.find_job),
+    Route("GET", "/v1/projects/{name}/throughput", Role.VIEW, projects.throughput),
     Route("GET", "/v1/projects/{name}/outputs", Role.VIEW, projects.outputs),
+    Route("GET", "/v1/projects/{name}/newest-outputs", Role.VIEW, projects.newest_outputs),
+    Route("GET", "/v1/projects/{name}/samples", Role.VIEW, looks.samples),
     Route("GET", "/v1/projects/{name}/failed-jobs", Role.VIEW, projects.failed_jobs),
+    Route("GET", "/v1/projects/{name}/stages/{stage}/outputs.zip", Role.VIEW, archives.outputs_as_zip),
+    Route("POST", "/v1/projects/{name}/webhooks", Role.ADMIN, webhooks.add),
+    Route("GET", "/v1/projects/{name}/webhooks", Role.ADMIN, webhooks.webhooks),
+    Route("DELETE", "/v1/projects/{name}/webhooks/{id}", Role.ADMIN, webhooks.remove),
+    Route("POST", "/v1/projects/{name}/webhooks/{id}/test", Role.ADMIN, webhooks.test),
+    Route("GET", "/v1/projects/{name}/webhooks/{id}/deliveries", Role.ADMIN, webhooks.deliveries),
     Route("POST", "/v1/projects/{name}/stages/{stage}/lease", Role.WORKER, leases.lease),
     Route("POST", "/v1/tasks/heartbeat", Role.WORKER, leases.heartbeat),
     Route("POST", "/v1/tasks/complete", Role.WORKER, leases.complete),
@@ -98,10 +129,17 @@ ROUTES = (
     Route("POST", "/v1/registered-worker/leave", Role.WORKER, outsiders.leave),
     Route("POST", "/v1/registered-worker/progress", Role.WORKER, outsiders.progress),
     Route("GET", "/v1/outside-workers", Role.VIEW, outsiders.outside_workers),
+    Route("GET", "/v1/outside-workers/found", Role.VIEW, outsiders.found),
+    Route("GET", "/v1/events", Role.VIEW, events.events),
+    Route("GET", "/v1/failures", Role.VIEW, failures.groups),
+    Route("POST", "/v1/failures/retry", Role.SUBMIT, failures.retry),
     Route("POST", "/v1/values", Role.SUBMIT, values.put),
     Route("GET", "/v1/values/{digest}", Role.VIEW, values.value),
     Route("GET", "/v1/values/{digest}/content", Role.VIEW, values.content),
     Route("DELETE", "/v1/values/{digest}", Role.SUBMIT, values.delete),
+    Route("GET", "/v1/values/{digest}/bytes", Role.WORKER, uploads.file_bytes),
+    Route("GET", "/v1/workloads", Role.VIEW, workloads.workloads),
+    Route("POST", "/v1/workloads/{workload}", Role.SUBMIT, workloads.start_workload),
     Route("GET", "/v1/workers", Role.VIEW, cluster.workers),
     Route("POST", "/v1/workers/tag", Role.SUBMIT, cluster.tag_worker),
     Route("GET", "/v1/explain", Role.VIEW, cluster.explain),
@@ -110,6 +148,11 @@ ROUTES = (
     Route("GET", "/v1/leaderboard", Role.VIEW, cluster.leaderboard),
     Route("GET", "/v1/standing", Role.VIEW, cluster.standing),
     Route("GET", "/v1/status", Role.VIEW, cluster.status),
+    Route("GET", "/v1/settings", Role.VIEW, front.settings),
+    Route("GET", "/v1/me", Holder.ANY, front.me),
+    Route("GET", "/v1/mine", Holder.ANY, mine.mine),
+    Route("GET", "/v1/mine/jobs", Holder.ANY, mine.my_jobs),
+    Route("GET", "/v1/contributor", Role.VIEW, contributors.contributor),
     Route("GET", "/v1/cluster", Role.JOIN, cluster.join_ticket),
     Route("POST", "/v1/tokens", Role.ADMIN, tokens.create),
     Route("GET", "/v1/tokens", Role.ADMIN, tokens.tokens),
@@ -135,12 +178,15 @@ def application(
     rates: Rates | None = None,
     submission_limit: int = 1 << 30,
     open_metrics: bool = False,
+    shown_settings: Sequence[ShownSetting] = (),
+    forms: workloads.Forms | None = None,
 ) -> web.Application:
     """Return the application that serves *verbs* to the tokens that *access* knows.
 
     It answers to this machine's own names; *allowed_hosts* adds others: the bound address, names
     of proxies. A submission may have *submission_limit* bytes. *measured* is the engine, where it is in this process.
     *known_project* says what is known of a project that old clients ask for. *endpoints* answer beside the API.
+    *shown_settings* are told to those who may look. *forms* are the workloads that can be started here.
     """
     app = web.Application(
         middlewares=[
@@ -160,10 +206,13 @@ def application(
     app[TRAFFIC] = Traffic(app[PROXIES].prefix)
     app[LIMITS] = limits or Limits()
     app[RATES] = rates or Rates()
-    app[STREAMED] = frozenset({values.put})
+    app[STREAMED] = frozenset({values.put, uploads.add_file, workloads.start_workload})
     app[guards.HOSTS] = guards.own_names()
     app[guards.EXTRA_HOSTS] = guards.host_names(allowed_hosts)
     app[SUBMISSION_LIMIT] = submission_limit
+    app[front.SETTINGS] = list(shown_settings)
+    app[workloads.FORMS] = forms or workloads.NoForms()
+    app[workloads.UNDER_WAY] = []
     app[REPEATS] = Repeats()
     app[TABLE] = ROUTES
     app.cleanup_ctx.append(keep_repeats)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_type_hints
@@ -12,7 +13,7 @@ from aiohttp.typedefs import Handler
 from msgspec import Meta
 
 from ..jobs import NAME_LIMIT
-from .access import Role
+from .access import Holder, Role
 from .answers import BYTES, JSON, MSGPACK
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -26,13 +27,18 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    role: Role | None
+    role: Role | Holder | None
     handler: Handler
 
     @property
     def speaks(self) -> Speaks | None:
         """What its handler says of itself."""
         return getattr(self.handler, _SPEAKS, None)
+
+    @property
+    def shape(self) -> str:
+        """Its path with the names of its parts alone, not what they have to look like."""
+        return re.sub(r"{(\w+):[^}]+}", r"{\1}", self.path)
 
 
 TABLE = web.AppKey[tuple[Route, ...]]("dcengine.table")
@@ -130,6 +136,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=NAME_LIMIT, pattern=r"^[^/{}
 AFTER = Parameter("after", Whole, "Only what comes after this one; where a page ends, the next one begins.")
 BEFORE = Parameter("before", Whole, "Only what has an id below this one.")
 LIMIT = Parameter("limit", Page, "How many, at most.")
+FEW = Parameter("limit", Annotated[int, Meta(ge=1, le=100)], "How many, at most.")
 PROJECT = Parameter("project", str, "The name of a project.")
 STAGE = Parameter("stage", str, "The name of one of the project's stages.")
 WAIT = Parameter("wait", Seconds, "Seconds to wait for news, at most 60.")
@@ -140,7 +147,9 @@ PATH = {
         Parameter("id", Annotated[int, Meta(ge=0, lt=10**18)], "The id."),
         Parameter("name", Name, "The name of the project."),
         Parameter("stage", Name, "The name of the stage."),
+        Parameter("workload", Name, "The name of the workload."),
         Parameter("number", Annotated[int, Meta(ge=0, lt=10**18)], "The number of the job within its project."),
         Parameter("digest", Annotated[str, _HEX], "The sha256 of the packed value."),
+        Parameter("file", Annotated[str, Meta(pattern="^[a-z_/]+[.][a-z]+$")], "A file of the dashboard."),
     )
 }  #: by its name in the braces of a path

@@ -36,7 +36,7 @@ async def put(request: web.Request) -> web.Response:
     if not request.body_exists:
         raise InvalidOption("the request body", "empty", "a packed value")
     keep = seconds(request, "keep")
-    return json_answer(await request.app[VERBS].put_value(_pieces(request), keep=keep))
+    return json_answer(await request.app[VERBS].put_value(pieces_of(request), keep=keep))
 
 
 @speaks(Verbs.value)
@@ -56,7 +56,7 @@ async def delete(request: web.Request) -> web.Response:
     return json_answer(Deleted(deleted=await request.app[VERBS].delete_value(request.match_info["digest"])))
 
 
-async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+async def pieces_of(request: web.Request) -> AsyncIterator[bytes]:
     """Yield the body as it comes, so that no more of it is ever in memory."""
     gathered, size = list[bytes](), 0
     async for part in parts_of(request):

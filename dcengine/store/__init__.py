@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
-from .banning import BanReads
 from .opening import open_for_writing
 from .touching import Confirm
 from .transactions import Operation
+from .webhooks import WebhookReads
 from .writer import Writer, now
 
 __all__ = ["Operation", "Store", "now"]
@@ -25,7 +25,7 @@ class Store:
 
     def __init__(self, db: Path) -> None:
         self.db = db
-        self.reads = BanReads(db)
+        self.reads = WebhookReads(db)
         self._writer = Writer(db, lambda: open_for_writing(db))
 
     async def start(self) -> None:

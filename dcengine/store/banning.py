@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..errors import NotFound, StageRetired
+from ..events import Kind
 from ..jobs import State
 from .handing import Consequences, Queued
 from .ledger import Ledger
@@ -107,6 +108,9 @@ class BanContributor:
         ).fetchall()
         tokens = [connection.execute(f"{SELECT_TOKENS} WHERE token.id = ?", row).fetchone() for row in revoked]
         (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM credit").fetchone()
+        ledger = Ledger(connection, names, self.at)
+        ledger.event(Kind.BANNED, contributor=contributor, units=0)
+        ledger.write()
         return BanBegun(contributor, self.since, last, [StoredToken(*row) for row in tokens])
 
 
@@ -130,17 +134,24 @@ class UnbanContributor:
 
     rank: ClassVar[int] = 1
     nickname: str
+    at: int
 
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[UnbanContributor]) -> list[Any]:
-        return [operation._unban(connection) for operation in operations]
+        return [operation._unban(connection, names) for operation in operations]
 
-    def _unban(self, connection: sqlite3.Connection) -> bool | NotFound:
-        row = connection.execute("SELECT banned FROM contributor WHERE nickname = ?", (self.nickname,)).fetchone()
+    def _unban(self, connection: sqlite3.Connection, names: Names) -> bool | NotFound:
+        row = connection.execute("SELECT id, banned FROM contributor WHERE nickname = ?", (self.nickname,)).fetchone()
         if row is None:
             return NotFound("contributor", repr(self.nickname))
-        connection.execute("UPDATE contributor SET banned = NULL WHERE nickname = ?", (self.nickname,))
-        return row[0] is not None
+        contributor, banned = row
+        if banned is None:
+            return False
+        connection.execute("UPDATE contributor SET banned = NULL WHERE id = ?", (contributor,))
+        ledger = Ledger(connection, names, self.at)
+        ledger.event(Kind.WELCOMED, contributor=contributor, units=0)
+        ledger.write()
+        return True
 
 
 # ---- votes ---------------------------------------------------------------------------------

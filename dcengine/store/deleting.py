@@ -21,6 +21,7 @@ from .depending import settle_calls_of_project
 from .handing import Consequences
 from .ledger import Ledger
 from .names import FIRST_LATER_TASK, FUNCTIONS, Names
+from .outbox import forget_deliveries
 
 BEING_DELETED, GONE = 1, 2  #: values of `project.is_deleted`
 SLICE_SECONDS = 0.02  #: for which one slice should hold the writer up
@@ -56,7 +57,8 @@ DELETE_STANDINGS = """
 DELETE FROM standing
 WHERE project = ?1 AND contributor IN (SELECT contributor FROM standing WHERE project = ?1 LIMIT ?2)
 """
-LETS_IN = ("token", "worker")  #: tables of what outside workers of the project are known by; that goes at once
+#: Tables of what outside workers of the project are known by, and of who is told of it: that goes at once.
+KNOWN_BY = ("token", "worker", "webhook")
 #: Tables to be gone through, since no index leads to the rows of one project: their keys, and which rows go.
 SWEPT = {
     "earning": ("hour, project, contributor", "project = :project"),
@@ -114,8 +116,10 @@ class MarkDeleted:
         )
         stages = {id for (id,) in connection.execute("SELECT id FROM stage WHERE project = ?", (project,))}
         _forget_counts(connection, project)
-        for table in LETS_IN:
+        forget_deliveries(connection, project)
+        for table in KNOWN_BY:
             connection.execute(f"DELETE FROM {table} WHERE project = ?", (project,))
+        names.forget_hooks()
         ledger = Ledger(connection, names, self.at)
         ledger.event(Kind.DELETED, units=deletion.jobs, detail=self.name)
         consequences = Consequences()

@@ -17,6 +17,8 @@ from .names import FIRST_LATER_TASK
 from .standing_reads import StandingReads
 
 PARTS_LIMIT, TRIES_LIMIT = 1000, 1000  #: in one entry; in one history, the newest
+LOOKED_AT = 20_000  #: events among which the end of a run is looked for
+BEFORE_ITS_END = 2_000_000  #: microseconds: a commit's events are as old as the first of its operations
 ValueOf = Callable[[bytes], Awaitable[bytes]]
 WITH_OUTPUT = (State.SUCCEEDED, State.FAILED, State.CANCELLED)  #: a task that ended so and has none has expired
 
@@ -33,13 +35,38 @@ LEFT JOIN gather ON gather.task = task.id
 WHERE task.id = ?1 OR task.job = ?1 AND task.id >= {FIRST_LATER_TASK}
 ORDER BY task.id
 """
-# The kinds stand here as in the index, or SQLite would not find that.
-SELECT_TRIES = """
+# The kinds stand here as in the index, or SQLite would not find that. A function that was given back without a reason
+# had not begun: the engine itself had it run elsewhere.
+SELECT_TRIES = f"""
 SELECT task, attempt, worker, kind, detail, at, seconds
 FROM event
-WHERE job = ? AND (kind BETWEEN 5 AND 7 OR kind BETWEEN 10 AND 12)
+WHERE job = ? AND (kind BETWEEN 5 AND 7 OR kind BETWEEN 10 AND 12) AND NOT (
+    kind = {Kind.RELEASED:d} AND detail IS NULL
+    AND EXISTS (
+        SELECT 1 FROM task JOIN stage ON stage.id = task.stage WHERE task.id = event.task AND stage.kind = 'function'
+    )
+)
 ORDER BY seq DESC
 LIMIT ?
+"""
+# Events have no index by task. They come in the order of time, though: so the place to look from is found by halves.
+IS_BEFORE = """
+coalesce((SELECT at < ?1 FROM event WHERE seq <= (low + high) / 2 ORDER BY seq DESC LIMIT 1), TRUE)
+"""
+SELECT_SECONDS = f"""
+WITH RECURSIVE look (low, high) AS (
+    SELECT (SELECT min(seq) - 1 FROM event), (SELECT max(seq) FROM event)
+    UNION ALL
+    SELECT iif({IS_BEFORE}, (low + high) / 2, low), iif({IS_BEFORE}, high, (low + high) / 2)
+    FROM look
+    WHERE high - low > 1
+)
+SELECT seconds
+FROM event
+WHERE seq BETWEEN (SELECT max(low) FROM look) AND (SELECT max(low) FROM look) + {LOOKED_AT}
+    AND task = ?2 AND kind = {Kind.SUCCEEDED:d}
+ORDER BY seq DESC
+LIMIT 1
 """
 SELECT_FLAGS = """
 SELECT task, voter, reason, worker, at
@@ -91,9 +118,21 @@ class HistoryReads(StandingReads):
         tasks = [row[0] for row in rows]
         tries, flags = await self._tries(id, tasks), await self._flags(tasks)
         entries = [
-            _entry(row, parts=await self._parts(id, row), tries=tries[row[0]], flags=flags[row[0]]) for row in rows
+            msgspec.structs.replace(
+                _entry(row, parts=await self._parts(id, row), tries=tries[row[0]], flags=flags[row[0]]),
+                seconds=await self._seconds(row),
+            )
+            for row in rows
         ]
         return [await _with_values(entry, value_of) for entry in entries]
+
+    async def _seconds(self, row: Any) -> float | None:
+        """Return how long the run took by which a task succeeded; None where the events do not say so any more."""
+        task, state, finished = row[0], row[4], row[8]
+        if finished is None or state not in (State.SUCCEEDED, State.RETURNED):
+            return None
+        found = await self._one(SELECT_SECONDS, finished - BEFORE_ITS_END, task)
+        return found[0] if found else None
 
     async def _parts(self, job: int, row: Any) -> list[int]:
         """Return the numbers of the jobs that a task has made, or waits for."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from ..events import Kind
 from ..jobs import JobState, State
 from .names import FUNCTIONS, Names
+from .outbox import OF_JOBS, Happened, Hooks, post_jobs, post_project, post_stages
 from .rows import execute_rows
 from .standings import add_credit, void_credit
 
@@ -80,7 +82,7 @@ class Ledger:
         self._connection = connection
         self._names = names
         self.at = at
-        self._events: list[tuple[object, ...]] = []
+        self._events: list[tuple[Any, ...]] = []
         self._credits: list[tuple[object, ...]] = []
         self._moves: Counter[tuple[int, int | None, int]] = Counter()
         self._job_moves: Counter[tuple[int, int | None, int]] = Counter()
@@ -163,6 +165,21 @@ class Ledger:
             tally = [self._tallies[batch, state] for state in (State.SUCCEEDED, State.FAILED, State.CANCELLED)]
             self._connection.execute(TALLY_BATCH, (*tally, batch))
             self._connection.execute(CLOSE_BATCH, (self.at, self.at, batch))
+        if hooks := self._names.hooks(self._connection):
+            self._post(hooks)
+
+    def _post(self, hooks: Hooks) -> None:
+        """Have webhooks be told what was written."""
+        happened: dict[int, list[Happened]] = {}
+        for _, kind, job, _, stage, _, _, _, attempt, worker, _, _, _, detail in self._events:
+            if kind in OF_JOBS and job is not None and stage is not None:
+                event = Happened(kind, job, stage, attempt, worker, detail)
+                happened.setdefault(self._names.project_of(self._connection, stage), []).append(event)
+        changed = {self._names.project_of(self._connection, stage) for stage, _, _ in self._moves}
+        for project in hooks.keys() & (changed | happened.keys() | {of for of, _, _ in self._job_moves}):
+            post_jobs(self._connection, hooks[project], happened.get(project, []), self.at)
+            post_stages(self._connection, hooks[project], project, self._moves, self.at)
+            post_project(self._connection, hooks[project], project, self._job_moves, self.at)
 
 
 def _changes(moves: Mapping[tuple[int, int | None, int], int]) -> list[tuple[int, int, int]]:

@@ -6,6 +6,7 @@ import sqlite3
 from typing import Any
 
 from ..verbs import Function
+from .outbox import Hooks, active_hooks
 
 FUNCTIONS, CALL = 1, 1  #: ids of the built-in project ``functions`` and its only stage, ``call``
 FIRST_LATER_TASK = 1 << 40  #: ids of tasks beyond a job's first, which has the job's own id
@@ -36,6 +37,7 @@ class Names:
         self._next_job: int | None = None
         self._next_task: int | None = None
         self._last_numbers: dict[int, int] = {}
+        self._hooks: Hooks | None = None
         #: Where a voter's look through flagged tasks stopped, and whether it has found any since the first.
         self.flagged_until: dict[tuple[int, int, str], tuple[int, bool]] = {}
 
@@ -86,6 +88,16 @@ class Names:
         if stage not in self._projects:
             (self._projects[stage],) = connection.execute("SELECT project FROM stage WHERE id = ?", (stage,)).fetchone()
         return self._projects[stage]
+
+    def hooks(self, connection: sqlite3.Connection) -> Hooks:
+        """Return the webhooks that are told something, by project."""
+        if self._hooks is None:
+            self._hooks = active_hooks(connection)
+        return self._hooks
+
+    def forget_hooks(self) -> None:
+        """Look again which webhooks there are."""
+        self._hooks = None
 
     def reserve_jobs(self, connection: sqlite3.Connection, project: int, count: int) -> tuple[int, int]:
         """Reserve *count* job ids; return the first id and the first number within *project*."""

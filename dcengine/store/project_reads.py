@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ..errors import NotFound
@@ -21,12 +24,12 @@ FROM project
 WHERE project.id <> {FUNCTIONS} AND project.is_deleted = 0
 """
 SELECT_STAGES = """
-SELECT stage.name, need.tags, stage.title, stage.kind, stage.shape, stage.is_paused,
+SELECT stage.project, stage.name, need.tags, stage.title, stage.kind, stage.shape, stage.is_paused,
     (SELECT json_group_object(state, n) FROM counter WHERE counter.stage = stage.id)
 FROM stage
 LEFT JOIN need ON need.id = stage.need
-WHERE stage.project = ? AND stage.position >= 0
-ORDER BY stage.position
+WHERE stage.position >= 0 AND (? IS NULL OR stage.project = ?)
+ORDER BY stage.project, stage.position
 """
 SELECT_TASK_COUNTERS = """
 SELECT stage.id, project.name, stage.name, counter.state, counter.n
@@ -60,6 +63,18 @@ JOIN payload ON payload.task = task.id
 WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.job > ? AND task.job <= ?
     AND task.state IN ({State.SUCCEEDED:d}, {State.FAILED:d})
 ORDER BY task.job
+"""
+SELECT_NEWEST = f"""
+SELECT task.job, job.number, task.state, payload.output, stage.name, parent.number
+FROM task
+JOIN stage ON stage.id = task.stage
+JOIN job ON job.id = task.job
+LEFT JOIN job AS parent ON parent.id = job.parent
+JOIN payload ON payload.task = task.id
+WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.state IN ({State.SUCCEEDED:d}, {State.FAILED:d})
+    AND task.state = {State.SUCCEEDED:d}
+ORDER BY task.job DESC
+LIMIT ?
 """
 # The plus keeps SQLite from going through all jobs of the project: the failed ones have an index of their own.
 SELECT_FAILED = f"""
@@ -151,21 +166,14 @@ class ProjectReads(PageReads):
         row = await self._one(f"{SELECT_PROJECT} AND project.name = ?", name)
         if row is None:
             raise NotFound("project", name)
-        return await self._status(row)
+        return _project_status(row, await self._all(SELECT_STAGES, row[0], row[0]))
 
     async def projects(self) -> list[ProjectStatus]:
         """Return every project, the newest first."""
-        return [await self._status(row) for row in await self._all(f"{SELECT_PROJECT} ORDER BY project.id DESC")]
-
-    async def _status(self, row: Any) -> ProjectStatus:
-        id, name, is_paused, protocol, is_open, counted = row
-        jobs = {JobState(int(state)): n for state, n in json.loads(counted).items()}
-        stages = [_stage_status(row) for row in await self._all(SELECT_STAGES, id)]
-        return ProjectStatus(
-            name=name, is_paused=bool(is_paused), stages=stages, open=jobs[JobState.OPEN],
-            succeeded=jobs[JobState.SUCCEEDED], failed=jobs[JobState.FAILED],
-            cancelled=jobs[JobState.CANCELLED], protocol=protocol, is_open=bool(is_open),
-        )  # fmt: skip
+        projects = await self._all(f"{SELECT_PROJECT} ORDER BY project.id DESC")
+        rows = await self._all(SELECT_STAGES, None, None)
+        stages = {project: list(some) for project, some in groupby(rows, key=itemgetter(0))}
+        return [_project_status(row, stages.get(row[0], [])) for row in projects]
 
     async def task_counters(self) -> list[tuple[int, str, str, int, int]]:
         """Return how many tasks are where: (stage, its project's name, its own name, state, n)."""
@@ -197,6 +205,10 @@ class ProjectReads(PageReads):
                 break
             until, total = job, total + size
         return [_output(row) for row in await self._all(SELECT_OUTPUTS, id, last_job, until)]
+
+    async def newest_outputs(self, project: str, stage: str, *, limit: int) -> list[StageOutput]:
+        """Return what the newest jobs that succeeded at *stage* came to there."""
+        return [_output(row) for row in await self._all(SELECT_NEWEST, await self._stage(project, stage), limit)]
 
     async def failed_jobs(self, project: str, *, after: int, limit: int) -> list[StageOutput]:
         """Return the failed jobs of *project* with a number above *after*, in order, a page at a time."""
@@ -296,8 +308,18 @@ class ProjectReads(PageReads):
         return int(row[0])
 
 
+def _project_status(row: Any, stages: Iterable[Any]) -> ProjectStatus:
+    _, name, is_paused, protocol, is_open, counted = row
+    jobs = {JobState(int(state)): n for state, n in json.loads(counted).items()}
+    return ProjectStatus(
+        name=name, is_paused=bool(is_paused), stages=[_stage_status(stage) for stage in stages],
+        open=jobs[JobState.OPEN], succeeded=jobs[JobState.SUCCEEDED], failed=jobs[JobState.FAILED],
+        cancelled=jobs[JobState.CANCELLED], protocol=protocol, is_open=bool(is_open),
+    )  # fmt: skip
+
+
 def _stage_status(row: Any) -> StageStatus:
-    name, tags, title, kind, shape, is_paused, counted = row
+    _, name, tags, title, kind, shape, is_paused, counted = row
     counts = {State(int(state)).name.lower(): n for state, n in json.loads(counted).items() if n}
     return StageStatus(
         name=name, tags=tags or "", counts=counts, title=title, kind=kind, shape=shape, is_paused=bool(is_paused)

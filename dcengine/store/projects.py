@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import InvalidOption, NotFound, ProjectInUse
+from ..events import Kind
 from ..jobs import JobState, Project, Stage, State, check_shapes
 from ..verbs import ProjectSpec, StageSpec
 from .gathering import count_down
@@ -173,7 +174,11 @@ class DeclareProject:
         changed = self._change(connection, names, id)
         declared = project_in(connection, self.spec.name)
         assert declared is not None
-        self._count_anew(connection, names, [] if project is None else project.stages, declared.stages)
+        ledger = Ledger(connection, names, self.at)
+        self._count_anew(connection, ledger, [] if project is None else project.stages, declared.stages)
+        if project is None or changed or project.stages != declared.stages:
+            ledger.event(Kind.DECLARED, stage=declared.stages[0].id, units=0)
+        ledger.write()
         queued = [
             tuple(row) for stage in changed for count in COUNT_QUEUED for row in connection.execute(count, (stage,))
         ]
@@ -197,16 +202,14 @@ class DeclareProject:
             )
 
     def _count_anew(
-        self, connection: sqlite3.Connection, names: Names, before: Sequence[Stage], after: Sequence[Stage]
+        self, connection: sqlite3.Connection, ledger: Ledger, before: Sequence[Stage], after: Sequence[Stage]
     ) -> None:
         """Count what blocked gathers wait for again where another is said of failed parts than *before*."""
         said = {stage.id: stage.on_failed_part for stage in before}
-        ledger = Ledger(connection, names, self.at)
         for stage in after:
             if said.get(stage.id, stage.on_failed_part) != stage.on_failed_part:
                 for (gather,) in connection.execute(COUNT_PARTS, (stage.on_failed_part == "skip", stage.id)).fetchall():
                     count_down(connection, ledger, gather, 0, Consequences())
-        ledger.write()
 
     def _change(self, connection: sqlite3.Connection, names: Names, project: int) -> set[int]:
         """Bring the stages and what waits at them up to date; return the ids of those that changed."""
@@ -242,12 +245,13 @@ class HoldProject:
     name: str
     stage: str | None
     is_paused: bool
+    at: int
 
     @classmethod
     def apply(cls, connection: sqlite3.Connection, names: Names, operations: Sequence[HoldProject]) -> list[Any]:
-        return [operation._hold(connection) for operation in operations]
+        return [operation._hold(connection, names) for operation in operations]
 
-    def _hold(self, connection: sqlite3.Connection) -> Project | NotFound:
+    def _hold(self, connection: sqlite3.Connection, names: Names) -> Project | NotFound:
         project = project_in(connection, self.name)
         if project is None:
             return NotFound("project", self.name)
@@ -260,4 +264,9 @@ class HoldProject:
             return NotFound("stage", f"{self.stage!r} of project {self.name!r}")
         held = project_in(connection, self.name)
         assert held is not None
+        ledger = Ledger(connection, names, self.at)
+        for stage in held.stages:
+            if self.stage in (None, stage.name):
+                ledger.event(Kind.PAUSED if self.is_paused else Kind.RESUMED, stage=stage.id, units=0)
+        ledger.write()
         return held

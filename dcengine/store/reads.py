@@ -25,7 +25,7 @@ SELECT_JOB = f"""
 SELECT job.id, project.name, job.number, function.name, job.state, task.state, job.batch, task.attempt, task.errors,
     need.tags, task.priority, task.worker, job.created, job.finished, progress.done, progress.total, progress.text,
     CASE WHEN job.state = 2 THEN payload.output END, stage.name, task.generation, task.flags, job.parent,
-    (SELECT name FROM submitter WHERE submitter.id = job.submitter)
+    (SELECT name FROM submitter WHERE submitter.id = job.submitter), job.key
 FROM job
 JOIN project ON project.id = job.project AND project.is_deleted = 0
 JOIN task ON task.id = {CURRENT_TASK}
@@ -380,12 +380,12 @@ def _page_end(sizes: list[Any], after: int) -> int:
 
 def job_status(row: Any) -> JobStatus:
     (id, project, number, name, state, task_state, batch, attempt, errors, tags, priority, worker) = row[:12]
-    created, finished, done, total, text, failure, stage, generation, flags, parent, submitter = row[12:]
+    created, finished, done, total, text, failure, stage, generation, flags, parent, submitter, key = row[12:]
     return JobStatus(
         id=id, project=project, number=number, name=name or "", state=JobState(state).text,
         task_state=State(task_state).name.lower(), batch=batch, attempt=attempt, errors=errors,
         stage=stage or "", generation=generation, flags=flags, parent=parent, tags=tags, priority=priority,
-        worker=worker, created=created / 1e6, submitter=submitter or "",
+        worker=worker, created=created / 1e6, submitter=submitter or "", key=key,
         finished=None if finished is None else finished / 1e6,
         progress=None if done is None else Progress(done, total, text),
         reason=unpack_failure(failure).sentence if failure else None,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import Any
 
 from ..errors import NotFound
 from ..verbs import LeaderboardRow, Span, Standing
+from .names import FUNCTIONS
 from .project_reads import ProjectReads
 
 COLUMNS: dict[Span, str] = {"all": "units", "month": "month", "week": "week", "day": "day"}
@@ -65,6 +67,35 @@ SELECT mine.units, mine.contributors,
     END
 FROM mine
 """
+OF_ALL = f"""
+SELECT standing.contributor, sum(standing.{{span}}) AS units, sum(standing.units) AS ever
+FROM project
+CROSS JOIN standing ON standing.project = project.id
+WHERE project.is_deleted = 0 AND project.id <> {FUNCTIONS}
+GROUP BY standing.contributor
+"""
+SELECT_LEADERBOARD_OF_ALL = f"""
+WITH given AS MATERIALIZED ({OF_ALL})
+SELECT contributor.nickname, given.units, (SELECT sum(units) FROM given)
+FROM given
+JOIN contributor ON contributor.id = given.contributor
+WHERE given.units > 0
+ORDER BY given.units DESC, given.contributor
+LIMIT ?
+"""
+SELECT_STANDING_IN_ALL = f"""
+WITH given AS MATERIALIZED ({OF_ALL})
+SELECT mine.units, (SELECT count(*) FROM given WHERE units > 0), (SELECT count(*) FROM given WHERE units > mine.units)
+FROM contributor
+JOIN given AS mine ON mine.contributor = contributor.id
+WHERE contributor.nickname = ? AND mine.ever > 0
+"""
+SELECT_EARNED = """
+SELECT hour, sum(units)
+FROM earning
+WHERE hour > ? AND hour <= ? AND project = ?
+GROUP BY hour
+"""
 
 
 class StandingReads(ProjectReads):
@@ -73,13 +104,19 @@ class StandingReads(ProjectReads):
     async def leaderboard(self, project: str, *, span: Span = "all", limit: int = 1000) -> list[LeaderboardRow]:
         """Return who earned how much in *span*, most first, equals by name; raises `NotFound`."""
         await self._known(project)
-        rows = await self._all(SELECT_LEADERBOARD.format(span=COLUMNS[span]), project, limit)
-        leaderboard, rank = list[LeaderboardRow](), 1
-        for units, alike in groupby(rows, key=lambda row: row[1]):
-            for nickname, _, total in sorted(alike):
-                leaderboard.append(LeaderboardRow(nickname, units, units / total, rank))
-            rank = len(leaderboard) + 1
-        return leaderboard
+        return _ranked(await self._all(SELECT_LEADERBOARD.format(span=COLUMNS[span]), project, limit))
+
+    async def leaderboard_of_all(self, *, span: Span, limit: int) -> list[LeaderboardRow]:
+        """Return the same of all projects together, but for calls."""
+        return _ranked(await self._all(SELECT_LEADERBOARD_OF_ALL.format(span=COLUMNS[span]), limit))
+
+    async def standing_in_all(self, nickname: str, *, span: Span) -> Standing:
+        """Return the place of *nickname* there; raises `NotFound` for one without credit."""
+        row = await self._one(SELECT_STANDING_IN_ALL.format(span=COLUMNS[span]), nickname)
+        if row is None:
+            raise NotFound("contributor", f"{nickname!r} with credit of any project")
+        units, contributors, above = row
+        return Standing(nickname, above + 1, units, contributors)
 
     async def standing(self, project: str, nickname: str, *, span: Span = "all") -> Standing:
         """Return the place of *nickname*; raises `NotFound` for an unknown project or one without credit."""
@@ -90,7 +127,23 @@ class StandingReads(ProjectReads):
         units, contributors, above = row
         return Standing(nickname, above + 1, units, contributors)
 
+    async def earned(self, project: int, hour: int, hours: int) -> list[int]:
+        """Return the credit given in each of the *hours* up to *hour*, since 1970, the oldest first."""
+        rows = await self._all(SELECT_EARNED, hour - hours, hour, project)
+        given = dict(rows)
+        return [given.get(each, 0) for each in range(hour - hours + 1, hour + 1)]
+
     async def _known(self, project: str) -> None:
         """Raise `NotFound` for an unknown project."""
         if await self._one("SELECT 1 FROM project WHERE name = ? AND is_deleted = 0", project) is None:
             raise NotFound("project", project)
+
+
+def _ranked(rows: list[Any]) -> list[LeaderboardRow]:
+    """Return *rows* of (nickname, units, units of all), most units first, with their ranks."""
+    leaderboard, rank = list[LeaderboardRow](), 1
+    for units, alike in groupby(rows, key=lambda row: row[1]):
+        for nickname, _, total in sorted(alike):
+            leaderboard.append(LeaderboardRow(nickname, units, units / total, rank))
+        rank = len(leaderboard) + 1
+    return leaderboard

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -63,3 +64,30 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     project: str | None = None  #: the only one, for a worker
     nickname: str | None = None  #: who earns the credit
     id: int | None = None  #: of the token; None for the one that an engine makes at its start
+
+
+def brought_with(submitter: str, grant: Grant | None) -> str:
+    """Return who brings something: *submitter*, as they call themselves, and the token they have shown."""
+    return submitter if grant is None or grant.id is None else f"{submitter} (token {grant.id})"
+
+
+def mark_of(submitter: str) -> int | None:
+    """Return the id of the token that *submitter* has shown, None for who needed none of his own."""
+    found = re.search(r" \(token ([0-9]+)\)$", submitter)
+    return int(found[1]) if found else None
+
+
+class TokenVerbs(Protocol):
+    """Questions about tokens."""
+
+    async def create_token(self, spec: TokenSpec) -> NewToken:
+        """Make a token. Its secret is in the answer, and nowhere else from then on."""
+        ...
+
+    async def tokens(self) -> list[TokenStatus]:
+        """Return every token, also those that are good no more, the newest first."""
+        ...
+
+    async def revoke_token(self, id: int) -> TokenStatus:
+        """Have token *id* be good for nothing from now on; revoked twice, it stays as it is."""
+        ...

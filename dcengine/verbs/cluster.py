@@ -1,12 +1,10 @@
-"""The engine, its workers and what they earned."""
+"""The engine and its workers."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
-
-Span = Literal["all", "month", "week", "day"]  #: over which credit is summed: 30 days, 7 days, 24 hours
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +21,11 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     running: list[int] = []  #: job ids (the first of each chunk)
     devices: dict[str, int] = {}  #: how many of a kind are lent to what runs
     set_aside: dict[str, str] = {}  #: projects and functions that it is given nothing of for a while, and why
+    own: list[str] = []  #: names of those tags that its owner has given it; the others were found on its machine
+    says: dict[int, str] = {}  #: what running jobs say of how far they are
+    since: float | None = None  #: Unix seconds when it came
+    last_seen: float | None = None  #: when it last answered
+    per_hour: float = 0.0  #: tasks and items that it ends, by the last hour
 
 
 class WorkerVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,15 +68,6 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     lost: str | None = None  #: what became of its process
 
 
-class LeaderboardRow(msgspec.Struct, frozen=True):
-    """A contributor's credit in one project."""
-
-    nickname: str
-    tasks: int  #: credit: accepted tasks, each item of a map one, or the units reported for them
-    share: float  #: of all accepted tasks, 0 to 1
-    rank: int = 0  #: from 1; those with as much share it
-
-
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The engine as people see it."""
 
@@ -88,6 +82,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]  #: task state -> number, items of batches included
     open_batches: int = 0
     file: str = ""  #: what tells its file from all others, wherever that is moved to
+    ports: dict[str, str] = {}  #: protocols that are answered on a port of their own -> ADDRESS:PORT
 
 
 class JoinTicket(msgspec.Struct, frozen=True):
@@ -99,3 +94,41 @@ class JoinTicket(msgspec.Struct, frozen=True):
     key: str | None
     version: str  #: dcengine's, to be equal on both sides
     nickname: str = ""  #: who earns the credit, if the token says so
+
+
+class ClusterVerbs(Protocol):
+    """Questions about the engine and its workers."""
+
+    async def workers(self, *, tags: str = "", name: str | None = None) -> list[WorkerStatus]:
+        """Return the Dask workers as they are now: those that match the expression *tags*, or the one of that *name*.
+
+        Raises `InvalidTags`.
+        """
+        ...
+
+    async def explain(self, tags: str) -> Explanation:
+        """Return which workers match *tags*, and what the others lack."""
+        ...
+
+    async def tag_worker(self, name: str, tags: str) -> WorkerStatus:
+        """Give worker *name* these tags of its owner's making, in place of those it had; what it finds by itself stays.
+
+        Jobs that wait are matched anew. Raises `NotFound`, `InvalidTags`, `WorkerUnfit`.
+        """
+        ...
+
+    async def sessions(self) -> list[SessionStatus]:
+        """Return the sessions that live, and the lost ones of which nobody was told yet."""
+        ...
+
+    async def end_session(self, name: str) -> bool:
+        """End a session and what runs in it; return False if there is none. What still waits for it fails."""
+        ...
+
+    async def status(self) -> EngineStatus:
+        """Return the engine as it stands: its workers, and how many tasks are in which state."""
+        ...
+
+    async def join_ticket(self) -> JoinTicket:
+        """Return what a machine needs to bring a Dask worker."""
+        ...

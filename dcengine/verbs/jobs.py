@@ -1,10 +1,13 @@
-"""How single jobs and batches stand, what they said, and what came of them."""
+"""How single jobs stand, what they said, and what came of them."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import msgspec
 
 from .cluster import OtherVersions
+from .functions import Submission
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -31,6 +34,7 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     flags: int = 0  #: voters who said that the input of this generation is bad
     parent: int | None = None  #: the job whose part this is
     submitter: str = ""  #: who brought it, as user@host
+    key: str | None = None  #: unique within its project
     stage: str = ""  #: where it is, or where it ended
     tags: str = ""
     priority: int = 0
@@ -45,6 +49,25 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_final(self) -> bool:
         return self.state != "open"
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs somebody looks for; what is empty does not matter."""
+
+    project: str = ""
+    stage: str = ""  #: where they are now, or ended
+    state: str = ""  #: open, succeeded, failed, cancelled
+    submitter: str = ""
+    worker: str = ""  #: who has them, or had them last
+    #: In the name of their function, their key or tags, whatever the case; a number: theirs, or their id.
+    text: str = ""
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    """Some of the jobs that somebody looks for, newest first."""
+
+    jobs: list[JobStatus]
+    before: int | None  #: ask for those before this one; None where that was all
 
 
 class JobResult(msgspec.Struct, frozen=True):
@@ -67,62 +90,6 @@ class Transcript(msgspec.Struct, frozen=True):
 
     lines: list[Line]
     is_complete: bool = False  #: the job has ended, and no line follows these
-
-
-class FailedItem(msgspec.Struct, frozen=True):
-    """An item of a batch that failed."""
-
-    index: int
-    job: int
-    reason: str  #: in one line
-
-
-class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as people see it."""
-
-    id: int
-    project: str
-    name: str
-    state: str  #: open, succeeded, failed (some items failed), cancelled
-    count: int
-    succeeded: int = 0
-    failed: int = 0
-    cancelled: int = 0
-    running: int = 0
-    first_job: int = 0
-    tags: str = ""
-    priority: int = 0
-    created: float = 0.0
-    finished: float | None = None
-    submitter: str = ""  #: who brought it, as user@host
-    rate: float = 0.0  #: items per second, over the last seconds
-    workers: list[str] = []
-    warning: str | None = None
-    other_versions: list[OtherVersions] = []
-
-    @property
-    def is_final(self) -> bool:
-        return self.state != "open"
-
-    @property
-    def done(self) -> int:
-        """How many items have ended, in whatever way."""
-        return self.succeeded + self.failed + self.cancelled
-
-    @property
-    def total(self) -> int:
-        """How many items there are, by the name that `Progress` has for it."""
-        return self.count
-
-
-class Report(msgspec.Struct, frozen=True):
-    """Consecutive items of a batch that ended alike, in the order they were accepted."""
-
-    cursor: int  #: ask for reports after this one
-    first: int
-    count: int
-    state: str  #: succeeded, failed, cancelled
-    data: bytes  #: packed by `codec.pack`: a value, or a `codec.Failure`, per item
 
 
 class Try(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +127,104 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     output: (
         bytes | None
     )  #: a packed value, for a failed or cancelled task a packed `codec.Failure`; None before its end
+    seconds: float | None = None  #: that the run took which succeeded, where that is known
     parts: list[int] = []  #: numbers of the jobs that this stage made of it, or that it waits for: the first 1,000
     tries: list[Try] = []  #: what went wrong before, oldest first
     flags: list[Flag] = []
+
+
+class JobVerbs(Protocol):
+    """Questions about jobs."""
+
+    async def submit(self, submission: Submission) -> JobStatus:
+        """Store a call, which then runs as soon as a worker that matches it is free."""
+        ...
+
+    async def job(self, id: int) -> JobStatus:
+        """Return the job as it stands."""
+        ...
+
+    async def jobs(
+        self, *, state: str | None = None, project: str | None = None, before: int | None = None, limit: int = 50
+    ) -> list[JobStatus]:
+        """Return jobs that are no items of a batch, newest first, those with an id below *before*."""
+        ...
+
+    async def find_jobs(self, wanted: JobFilter, *, before: int | None = None, limit: int = 50) -> JobPage:
+        """Return the jobs *wanted* that are no items of a batch, newest first, those with an id below *before*.
+
+        A page may hold few of them, or none: so many jobs are looked at for one, and no more.
+        """
+        ...
+
+    async def result(self, id: int, *, wait: float = 0.0) -> JobResult | None:
+        """Return the job's end, after at most *wait* seconds; None while it is open."""
+        ...
+
+    async def ends(self, ids: list[int], *, wait: float = 0.0) -> dict[int, JobResult]:
+        """Return the ends of those of jobs *ids* that have ended; wait up to *wait* seconds for the first.
+
+        So many as fit into one answer: ask for the rest again.
+        """
+        ...
+
+    async def output(self, id: int) -> str:
+        """Return what the job printed so far."""
+        ...
+
+    async def transcript(self, id: int, *, after: int = 0, wait: float = 0.0) -> Transcript:
+        """Return what was said after line *after*; wait up to *wait* seconds for the first line or the end."""
+        ...
+
+    async def why(self, id: int) -> str:
+        """Return why the job is not running, in a sentence or two."""
+        ...
+
+    async def history(self, id: int) -> list[HistoryEntry]:
+        """Return what each stage made of job *id* in each generation, in the order in which it came there."""
+        ...
+
+    async def retry(self, ids: list[int]) -> int:
+        """Queue failed and cancelled jobs again where they ended; return how many that were.
+
+        With a part of a job that has failed for it, that job goes on too, with all its parts that did not succeed.
+        """
+        ...
+
+    async def prioritize(self, ids: list[int], priority: int) -> int:
+        """Have open jobs, no items of batches, run earlier (above 0) or later; return how many those were.
+
+        The priority of their stage is added. What runs goes on, parts and items of batches keep theirs.
+        """
+        ...
+
+    async def edit(self, id: int, input: bytes) -> JobStatus:
+        """Give job *id* another input, a packed value, at the stage where it is or ended, and queue it there.
+
+        Raises `NotEditable` for one that runs, waits for its parts, or succeeded.
+        """
+        ...
+
+    async def interrupt(self, id: int) -> JobStatus:
+        """Raise KeyboardInterrupt in the running code, which may catch it and go on; cancel a job that waits."""
+        ...
+
+    async def kill(self, id: int) -> JobStatus:
+        """Cancel the job; if it runs, end its process at once."""
+        ...
+
+    async def tell(self, id: int, message: bytes) -> bool:
+        """Hand *message* to the running code of the job, where a front end's word to a widget goes; False if none runs.
+
+        What it means is between whoever sends it and what listens there; without a listener nobody hears it.
+        Raises `PayloadTooLarge` above 32 MiB.
+        """
+        ...
+
+    async def cancel(self, id: int) -> JobStatus:
+        """Cancel the job; code that runs gets a moment to stop."""
+        ...
+
+    async def cancel_unfinished(self) -> int:
+        """Cancel every open job and batch; return how many jobs that were, items included."""
+        ...

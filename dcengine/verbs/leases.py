@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -114,3 +114,32 @@ class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     problem: str | None = None  #: why not
     deadline: float | None = None  #: after a heartbeat
     cancel: bool = False  #: after a heartbeat: nobody wants it any more; stop, and release it
+
+
+class LeaseVerbs(Protocol):
+    """Questions about leases."""
+
+    async def lease(self, request: LeaseRequest) -> list[LeasedTask]:
+        """Hand tasks of a lease stage to an outside worker; none if there are none after its waiting time."""
+        ...
+
+    # *project*: the only one whose tasks the caller may speak of. Over HTTP its token says that, not the client.
+    async def heartbeat(self, beats: list[Heartbeat], *, project: str | None = None) -> list[TaskAnswer]:
+        """Renew leases, and say how far their tasks are; an answer may tell to stop."""
+        ...
+
+    async def complete(self, completions: list[Completion], *, project: str | None = None) -> list[TaskAnswer]:
+        """Hand in what tasks came to."""
+        ...
+
+    async def fail(self, failures: list[TaskFailure], *, project: str | None = None) -> list[TaskAnswer]:
+        """Say that tasks could not be done; they are tried again as their stage says."""
+        ...
+
+    async def flag(self, flags: list[TaskFlag], *, project: str | None = None) -> list[TaskAnswer]:
+        """Say that the inputs of tasks are bad; enough voters send a job back."""
+        ...
+
+    async def release(self, tokens: list[str], *, project: str | None = None) -> list[TaskAnswer]:
+        """Put tasks back that a worker will not do; that counts against nobody."""
+        ...

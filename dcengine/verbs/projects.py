@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from ..jobs import (
@@ -19,6 +21,7 @@ from ..jobs import (
 )
 from ..plain import clean, table
 from .cluster import OtherVersions
+from .contributors import Span
 from .functions import Function
 
 ENDED = frozenset({"succeeded", "failed", "cancelled", "returned"})  #: states of tasks that move no more
@@ -157,6 +160,11 @@ class StageStatus(msgspec.Struct, frozen=True, kw_only=True):
         return f"{kind}, paused" if self.is_paused else kind
 
     @property
+    def here(self) -> int:
+        """How many tasks run there, or could do so once it is their turn."""
+        return sum(self.counts.get(state, 0) for state in ("queued", "waiting", "leased"))
+
+    @property
     def said(self) -> str:
         """How many of its tasks are in which state, in words."""
         return ", ".join(f"{number:,} {state}" for state, number in self.counts.items() if number)
@@ -175,6 +183,10 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str = ""  #: as in `ProjectSpec`
     is_open: bool = False  #: as in `ProjectSpec`
     workers: list[str] = []  #: that run its tasks now
+    rate: float = 0.0  #: tasks that end in a second, lately; 0 while it is paused
+    #: Seconds until all its jobs have ended, if each stage goes on as fast as lately; None where nothing is left, a
+    #: stage is paused, or nothing comes through one. What an expand will make is not known before.
+    eta: float | None = None
     warning: str | None = None  #: what its author should know now: nobody has the tags of a stage, say
     other_versions: list[OtherVersions] = []  #: the same when it was declared: packages that its functions use
 
@@ -200,6 +212,17 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
         """How many jobs were ever added."""
         return self.open + self.done
 
+    @property
+    def tasks_left(self) -> int:
+        """How many tasks the open jobs still need: one at the stage where each is, and at each one behind it."""
+        stages = len(self.stages)
+        return sum(
+            n * (stages - place)
+            for place, stage in enumerate(self.stages)
+            for state, n in stage.counts.items()
+            if state not in ENDED
+        )
+
     def open_until(self, stage: str | None) -> int:
         """Return how many jobs have not left *stage* yet; None stands for the last one."""
         if stage is None:
@@ -218,6 +241,8 @@ class StageOutput(msgspec.Struct, frozen=True):
     data: bytes  #: a packed value, or a packed `codec.Failure`
     stage: str = ""
     parent: int | None = None  #: number of the job whose part this one is
+    head: bytes = b""  #: how a value begins that is too large to be here; *data* is empty then
+    size: int = 0  #: bytes of that value
 
 
 class Deletion(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,10 +259,88 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
         return f"<project {self.project!r}: {jobs}, and the credit of {self.contributors:,} contributor(s)>"
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """One contributor's place in a project."""
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """How much came through a project, and when."""
 
-    nickname: str
-    rank: int  #: from 1; those with as much share it
-    units: int
-    contributors: int  #: that have earned something
+    at: float  #: Unix seconds: where all series end
+    credit: list[int]  #: given in each hour by the clock, the oldest first; the last hour is not over
+    stages: dict[
+        str, list[int]
+    ]  #: tasks accepted at each stage in each half minute of the last hour, since the engine began
+
+
+class ProjectVerbs(Protocol):
+    """Questions about projects."""
+
+    async def declare_project(self, spec: ProjectSpec) -> ProjectStatus:
+        """Create a project, paused, or bring the stages of an existing one up to date."""
+        ...
+
+    async def add_jobs(self, submission: ItemsSubmission) -> AddedJobs:
+        """Send items through a project, one job for each."""
+        ...
+
+    async def run_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
+        """Let the tasks of the project, or of one stage, be handed out."""
+        ...
+
+    async def pause_project(self, name: str, *, stage: str | None = None) -> ProjectStatus:
+        """Hand no more tasks of the project, or of one stage, out; what runs goes on."""
+        ...
+
+    async def cancel_project(self, name: str) -> int:
+        """Cancel every open job of the project; return how many that were."""
+        ...
+
+    async def retry_project(self, name: str, *, stage: str | None = None, cancelled: bool = False) -> int:
+        """Queue the failed jobs of the project again, or those that failed at *stage*; the cancelled ones on demand."""
+        ...
+
+    async def deletion(self, name: str) -> Deletion:
+        """Return what `delete_project` would delete."""
+        ...
+
+    async def delete_project(self, name: str) -> Deletion:
+        """Delete the project with its jobs, their values and its credit; what runs is cancelled.
+
+        Its name is free at once; its rows go bit by bit.
+        """
+        ...
+
+    async def imported(self, project: str, name: str) -> ImportRecord | None:
+        """Return how far the import called *name* has come, None if it has not begun."""
+        ...
+
+    async def project(self, name: str, *, stage: str | None = None, wait: float = 0.0) -> ProjectStatus:
+        """Return the project as it stands.
+
+        With *wait*, once no job of it is open, or has still to leave *stage*, or so many seconds are over.
+        """
+        ...
+
+    async def projects(self) -> list[ProjectStatus]:
+        """Return all projects as they stand."""
+        ...
+
+    async def outputs(self, project: str, stage: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        """Return how jobs left *stage*, by number: those above number *after*, a page at a time."""
+        ...
+
+    async def failed_jobs(self, project: str, *, after: int = 0, limit: int = 1000) -> list[StageOutput]:
+        """Return the jobs that failed, at whatever stage, by number: those above number *after*, a page at a time."""
+        ...
+
+    async def find_job(self, project: str, number: int) -> int:
+        """Return the id of the job that has *number* in *project*."""
+        ...
+
+    async def throughput(self, project: str, *, span: Span = "day") -> Throughput:
+        """Return how much came through *project*: the hours of *span* ("all": 30 days), and the last hour."""
+        ...
+
+    async def newest_outputs(self, project: str, *, stage: str | None = None, limit: int = 12) -> list[StageOutput]:
+        """Return what the newest jobs that succeeded at *stage* came to there, or at the last that has let any go.
+
+        Of values above 16 MiB only the beginning is there; those that stay on workers are left out.
+        """
+        ...

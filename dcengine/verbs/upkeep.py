@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 
@@ -22,3 +24,15 @@ class VacuumDone(msgspec.Struct, frozen=True, kw_only=True):
     blobs: int  #: values outside the file that nothing referred to any more
     blob_bytes: int
     seconds: float
+
+
+class UpkeepVerbs(Protocol):
+    """Questions about the file."""
+
+    async def backup(self, path: str) -> BackupDone:
+        """Copy the file to the new file *path* on the engine's machine, as it stands, while work goes on."""
+        ...
+
+    async def vacuum(self) -> VacuumDone:
+        """Give the space of what was deleted back to the disk; nothing is written meanwhile."""
+        ...

@@ -35,12 +35,15 @@ def _words(name: str, option: str, shell: InteractiveShell) -> list[str]:
     from .line_answers import SPANS, STATES
 
     values: dict[str, Callable[[], list[str]]] = {
-        "--state": lambda: STATES, "--span": lambda: SPANS, "--project": _projects, "-n": list
+        "--state": lambda: STATES, "--span": lambda: SPANS, "--project": _projects,
+        **dict.fromkeys(("--stage", "--submitter", "--worker", "--text", "--before", "-n"), list),
     }  # fmt: skip
     if option in values:
         return values[option]()
     here: dict[str, Callable[[], list[str]]] = {
-        "jobs": lambda: ["--state", "--project", "-n"],
+        "jobs": lambda: ["--state", "--project", "--stage", "--submitter", "--worker", "--text", "--before", "-n"],
+        "job": lambda: [*_handles(shell), *_open_jobs()],
+        "project": _projects,
         "workers": _tags,
         "why": lambda: [*_handles(shell), *_open_jobs()],
         "leaderboard": lambda: ["--span", *_projects()],

@@ -13,9 +13,11 @@ from dcengine.errors import DcengineError
 from dcengine.handles import JobHandle
 from dcengine.jobs import JobState
 from dcengine.lists import FUNCTIONS, Explained, JobList, Leaderboard, Sentence, WorkerList
+from dcengine.plain import clean
 from dcengine.verbs import Span
 
 from .cells.tracebacks import rendered
+from .views.past import JobPast
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -51,9 +53,33 @@ def jobs(line: str, names: Mapping[str, Any]) -> JobList:
     """Return the newest jobs that *line* asks for."""
     words = Words("jobs")
     words.add_argument("--state", choices=STATES)
-    words.add_argument("--project")
+    for option in ("--project", "--stage", "--submitter", "--worker", "--text"):
+        words.add_argument(option)
+    words.add_argument("--before", type=_id)
     words.add_argument("-n", dest="limit", type=_count, default=20)
     return dcengine.list_jobs(**vars(words.read(line)))
+
+
+def job(line: str, names: Mapping[str, Any]) -> JobPast:
+    """Return the past of the job on *line*."""
+    found = JobPast(_job_on("job", line, names))
+    found.handle.status()  # raises for one that there is not
+    return found
+
+
+def project(line: str, names: Mapping[str, Any]) -> dcengine.Project:
+    """Return the project on *line*."""
+    words = Words("project")
+    words.add_argument("NAME", nargs="?")
+    name = words.read(line).NAME
+    if name is None:
+        known = [each.name for each in dcengine.api.current().call("projects")]
+        raise InvalidLine("project", f"which one? There are: {clean(', '.join(known) or 'none', 400)}")
+    found = names.get(name)
+    if not isinstance(found, dcengine.Project):
+        found = dcengine.Project(name)
+        found.status()  # raises for one that there is not
+    return found
 
 
 def workers(line: str, names: Mapping[str, Any]) -> WorkerList | Explained:
@@ -66,13 +92,18 @@ def workers(line: str, names: Mapping[str, Any]) -> WorkerList | Explained:
 
 def why(line: str, names: Mapping[str, Any]) -> Sentence:
     """Return why the job on *line* is not running."""
-    words = Words("why")
+    return Sentence.of(_job_on("why", line, names).why())
+
+
+def _job_on(magic: str, line: str, names: Mapping[str, Any]) -> JobHandle:
+    """Return the job whose id, place in a project or handle stands on *line*."""
+    words = Words(magic)
     words.add_argument("ID")
     name = words.read(line).ID
     handle = names.get(name)
     if handle is not None and not isinstance(handle, JobHandle):
-        raise InvalidLine("why", f"{name} is of type {type(handle).__name__}, and no handle of a job")
-    return Sentence.of((handle or dcengine.job(name)).why())
+        raise InvalidLine(magic, f"{name} is of type {type(handle).__name__}, and no handle of a job")
+    return handle or dcengine.job(name)
 
 
 def leaderboard(line: str, names: Mapping[str, Any]) -> Leaderboard:
@@ -84,7 +115,7 @@ def leaderboard(line: str, names: Mapping[str, Any]) -> Leaderboard:
 
 
 ANSWERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {
-    "jobs": jobs, "workers": workers, "why": why, "leaderboard": leaderboard,
+    "jobs": jobs, "job": job, "project": project, "workers": workers, "why": why, "leaderboard": leaderboard,
 }  # fmt: skip
 
 
@@ -111,4 +142,10 @@ class Words(argparse.ArgumentParser):
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MOST:,}")
+    return int(text)
+
+
+def _id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no id of a job")
     return int(text)

@@ -1,4 +1,4 @@
-"""``%jobs``, ``%workers``, ``%why``, ``%leaderboard``: what the command line shows, as a view.
+"""``%jobs``, ``%job``, ``%project``, ``%workers``, ``%why``, ``%leaderboard``: what the engine knows, as views.
 
 They are light: what they ask with is imported when they ask.
 """
@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-NAMES = ("jobs", "workers", "why", "leaderboard")
+NAMES = ("jobs", "job", "project", "workers", "why", "leaderboard")
 
 
 @magics_class
@@ -23,17 +23,45 @@ class LineMagics(Magics):
 
     @line_magic
     def jobs(self, line: str) -> Any:
-        """Show the newest jobs and batches.
+        """Show the newest jobs and batches; in a notebook they can be looked through.
 
-        %jobs [--state STATE] [--project NAME] [-n N]
+        %jobs [--project NAME] [--stage NAME] [--state STATE] [--submitter NAME] [--worker NAME] [--text TEXT]
+              [--before ID] [-n N]
 
-        --state STATE    only those that are open, succeeded, failed or cancelled
         --project NAME   only jobs of this project
+        --stage NAME     only those that are at this stage, or ended there
+        --state STATE    only those that are open, succeeded, failed or cancelled
+        --submitter NAME only those that NAME brought, such as ada@lab
+        --worker NAME    only those that NAME has, or had last
+        --text TEXT      only those with TEXT in function, key or tags, or with that number or id
+        --before ID      only those with an id below: the next page
         -n N             how many at most; 20 unless said
 
         `found = %jobs --state failed` keeps them: a list, newest first, and `found.batches`.
         """
         return self._answer("jobs", line)
+
+    @line_magic
+    def job(self, line: str) -> Any:
+        """Show a job with its past: what went in and came out at each stage, its tries, what it said.
+
+        %job ID
+
+        ID               that of the job, its place in a project such as photos/17, or a name that holds its handle
+        """
+        return self._answer("job", line)
+
+    @line_magic
+    def project(self, line: str) -> Any:
+        """Show a project as a board: its stages, its pace, what comes out, what fails, and buttons to act on it.
+
+        %project NAME
+
+        NAME             that of the project, or a name that holds it
+
+        `photos = %project photos` keeps the project.
+        """
+        return self._answer("project", line)
 
     @line_magic
     def workers(self, line: str) -> Any:

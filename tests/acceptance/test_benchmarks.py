@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.scenes import needs_blender
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 170.0
 KEYS = {
@@ -65,8 +67,11 @@ KEYS = {
         "flood_rss_growth_mib",
     ],
     "faults": ["child_lost_s", "worker_lost_s", "scheduler_lost_s", "engine_lost_s", "interrupt_p95_ms"],
+    "events": ["p50_many_over_none", "p99_many_over_none", "events_per_second"],
     "imports": ["import_over_bare_ms", "bare_ms", "import_ms", "modules"],
+    "render": ["render_vs_hand"],
 }
+BENCHMARKS = [pytest.param(name, marks=needs_blender if name == "render" else ()) for name in KEYS]
 WITHOUT_PEERS = """
 import json
 from benchmarks import peers
@@ -102,7 +107,7 @@ def answer_of(*command: str) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.timeout(PATIENCE + 10)
-@pytest.mark.parametrize("benchmark", KEYS)
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_a_benchmark_prints_a_table_and_an_object_with_its_keys(benchmark: str) -> None:
     text, answer = answer_of("-m", f"benchmarks.{benchmark}")
 

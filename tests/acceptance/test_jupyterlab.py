@@ -17,7 +17,7 @@ from playwright.sync_api import BrowserContext, ViewportSize
 
 from tests.engines import serving
 from tests.labs import Lab, lab
-from tests.pages import CHROMIUM, Notebook, chromium, errors, says, slide, take_picture
+from tests.pages import CHROMIUM, WINDOW, Notebook, chromium, errors, says, slide, take_picture
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium: apt-get install chromium"),
@@ -37,6 +37,21 @@ display(distant)
 while distant.value != 41:
     time.sleep(0.05)
 print(distant.value, 'on the worker')"""
+BOARD = """\
+import dcengine
+dozen = dcengine.Project("dozen")
+@dozen.stage
+def load(number):
+    if number % 4 == 0:
+        raise ValueError(f"{number} dead pixels")
+    return number
+@dozen.stage
+def sheet(number):
+    print(f"\\x1b[32msheet\\x1b[0m {number}")
+    return {"sheet": number}
+dozen.add(range(1, 13))
+dozen"""
+JOBS = "%jobs --project dozen"
 STOPPED_WITHIN = 10.0  #: seconds, on a machine that has other things to do
 SMALL = ViewportSize(width=1000, height=560)
 
@@ -65,7 +80,7 @@ def browser() -> Iterator[BrowserContext]:
 @pytest.fixture(scope="module")
 def opened(jupyterlab: Lab, browser: BrowserContext, pictures: Path) -> Notebook:
     """A notebook of our own, its kernel chosen in the dialog that asks for one."""
-    cells = [nbformat.v4.new_code_cell(code) for code in (ENDLESS, CANCELLED, SLIDER, MOVED, REMOTE)]
+    cells = [nbformat.v4.new_code_cell(code) for code in (ENDLESS, CANCELLED, SLIDER, MOVED, REMOTE, BOARD, JOBS)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), jupyterlab.folder / "cells.ipynb")
     page = browser.new_page()
     page.set_viewport_size(SMALL)
@@ -140,3 +155,26 @@ def test_a_slider_of_a_remote_cell_moves_on_its_worker(opened: Notebook) -> None
     slide(cell, 41)
 
     says(cell, "41 on the worker")
+
+
+def test_a_board_is_run_in_the_browser_and_its_jobs_are_looked_through(opened: Notebook, pictures: Path) -> None:
+    board, jobs = opened.cell("dozen = "), opened.cell("%jobs")
+    opened.page.set_viewport_size(WINDOW)
+    opened.run(board)
+    board.get_by_role("button", name="Run").click()
+    says(board, "12 of 12 jobs")
+    board.get_by_role("button", name="Requeue failed").wait_for()
+    assert board.locator("svg[role=img][aria-label^='tasks done']").count() == 1
+    assert board.get_by_role("columnheader", name="queued").count() == 1
+    opened.photograph(board, pictures / "lab-board.png")
+
+    opened.run(jobs)
+    jobs.get_by_label("State").select_option("failed")
+    says(jobs, "jobs with project dozen, state failed")
+    jobs.get_by_label("Job").select_option(index=1)
+    says(jobs, "What happened")
+    says(jobs, "dead pixels")
+    opened.photograph(jobs, pictures / "lab-jobs.png")
+    jobs.get_by_role("button", name="Requeue").click()
+    says(jobs, "queued again")
+    opened.page.set_viewport_size(SMALL)

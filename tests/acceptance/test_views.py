@@ -276,7 +276,7 @@ def test_a_project_has_a_line_for_each_stage(notebook: tuple[Kernel, Path]) -> N
     assert not made.error
     assert "paused" in paused.contents("display_data")[0]["data"]["text/plain"]
     assert "3 of 3 jobs, 1 failed" in end["text/plain"]
-    assert "1 x ValueError: bad <pixel> (job 2)" in end["text/plain"]
+    assert "1 x ValueError: bad <pixel> at load (%job " in end["text/plain"]
     assert "&lt;b&gt;sheet" in end["text/html"]
 
 

@@ -63,7 +63,7 @@ def test_it_is_openapi() -> None:
 
 
 def test_every_route_is_in_it_with_the_role_it_needs() -> None:
-    roles = {(route.method, route.path): "anybody" if route.role is None else route.role.value for route in ROUTES}
+    roles = {(route.method, route.shape): "anybody" if route.role is None else route.role.value for route in ROUTES}
 
     assert {place: it["x-dcengine-role"] for place, it in OPERATIONS.items()} == roles
     assert [place for place, it in OPERATIONS.items() if roles[place] == "anybody" and it["security"] != []] == []

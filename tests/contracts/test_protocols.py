@@ -23,6 +23,10 @@ class TestDistCompute(ProtocolSuite):
     name = "distcompute"
 
 
+class TestP2p(ProtocolSuite):
+    name = "p2p"
+
+
 def test_a_project_with_an_unknown_protocol_is_refused_by_an_error_that_names_those_there_are(tmp_path: Path) -> None:
     with embedded(tmp_path / "x.db", workers=0, processes=False):
         project = dcengine.Project("laion", protocol="carrier-pigeon")

@@ -14,7 +14,7 @@ from yarl import URL
 from tests.front_ends import UPGRADE, Channels, FrontEnd, ask, front_end, jupyter_engine, results
 
 OPEN = {("GET", "/tree"), ("GET", "/api"), ("GET", "/api/spec.yaml"), ("GET", "/kernelspecs/{name}/{file}")}
-LOOKING = {("GET", "/api/status"), ("GET", "/api/me"), ("GET", "/api/terminals")}
+LOOKING = {("GET", "/api/status"), ("GET", "/api/me"), ("GET", "/api/terminals"), ("GET", "/api/running-kernels")}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.engines import embedded
 from tests.unit.engine_double import EngineDouble, Tokens
 
 EVIL = "evil.example"
-PARAMETERS = {"id": "1", "name": "laion", "number": "1", "stage": "a", "digest": "0" * 64}
+PARAMETERS = {"workload": "moon", "id": "1", "name": "laion", "number": "1", "stage": "a", "digest": "0" * 64}
 WRITES = [route for route in ROUTES if route.method != "GET"]
 JSON_WRITES = ("/v1/tasks/heartbeat", "/v1/tasks/complete", "/v1/tasks/fail", "/v1/tasks/flag", "/v1/tasks/release")
 LEASE = "/v1/projects/laion/stages/a/lease"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -30,6 +31,8 @@ NASTY = {
     "marks": "z" + "\u0301" * 150,
     "rich": "[bold red]x[/] [link=http://evil.example]y[/link] :skull: {{7*7}} {0.__class__} %s",
 }
+#: a plot of ours, which holds nothing but columns
+PLOT = re.compile(r'<svg viewBox="0 0 600 60" preserveAspectRatio="none" [^<>]*>(?:<rect [^<>]*></rect>)+</svg>')
 TAGS = frozenset({"script", "img", "iframe", "svg", "a", "link", "style", "object", "embed", "form"})
 
 
@@ -165,7 +168,7 @@ def things() -> dict[str, Any]:
 def test_a_notebook_shows_texts_and_runs_none(target: Target, name: str) -> None:
     bundle = Views(None).bundle(things()[name])
 
-    check_page(bundle["text/html"])
+    check_page(PLOT.sub("", bundle["text/html"]))
     check_terminal(bundle["text/plain"])
     check_terminal(repr(things()[name]))
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
 from dcengine.codec import Failure, json_text, pack, pack_failure, unpack
+from dcengine.engine.conduct import Conduct
 from dcengine.runner.units import Ending
 from dcengine.verbs import Completion, Heartbeat, LeasedTask, LeaseRequest, TaskAnswer, TaskFailure, TaskFlag
 from tests.machine import ProjectMachine, frame, packed, places, unpacked
@@ -459,6 +460,12 @@ class Parts(Leasing):
                 self.ask(self.engine.cancel(job.id))
                 self.model.cancel(job)
         return was_busy
+
+
+@pytest.fixture(autouse=True)
+def nobody_leaves_anything_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a slot take whatever is ready: on whom something failed before is none of the model's business."""
+    monkeypatch.setattr(Conduct, "leaves_to_others", lambda *about: False)
 
 
 def test_outside_workers_do_a_project_as_the_model_says() -> None:

@@ -46,7 +46,7 @@ def lending(slots: int = 3, workers: int = 1, **devices: int) -> Iterator[Driven
     for n, slot in enumerate(driven.workers.slots):
         slot.worker, slot.number = table[n // slots], n % slots
     driven.engine._settings = ClusterSettings()  # with processes
-    driven.engine._on_change()
+    driven.look_around()
     try:
         yield driven
         assert all(not driven.engine._devices.lent_by(worker) for worker in table)

@@ -171,6 +171,24 @@ def test_a_worker_on_which_everything_fails_is_set_aside_and_does_little_harm(tm
         assert "is set aside for" in repr(engine.workers())
 
 
+def test_what_failed_on_one_worker_is_tried_on_another(tmp_path: Path) -> None:
+    def fails_twice(folder: str) -> list[str]:
+        """Fail until it was tried three times; return on whom."""
+        tries = sorted(os.listdir(folder))
+        Path(folder, f"{len(tries)}-{os.getppid()}").touch()
+        if len(tries) < 2:
+            raise OSError("no disk")
+        return [name.partition("-")[2] for name in sorted(os.listdir(folder))]
+
+    with embedded(tmp_path / "work.db", workers=3) as engine:
+        eventually(lambda: [worker.state for worker in engine.workers()] == ["ready"] * 3)
+        for number in range(3):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            tried = dcengine.submit(fails_twice, str(folder), retries=2).result(30)
+            assert len(set(tried)) == 3
+
+
 # ---- calls that run together ---------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,31 @@ def test_jobs_are_chosen_by_state_and_project_and_number(shell: InteractiveShell
     assert [job.state for job in shell.run_line_magic("jobs", "-n 1")] == ["open"]
 
 
+def test_jobs_are_chosen_by_whatever_is_known_of_them_a_page_at_a_time(shell: InteractiveShell) -> None:
+    whole = shell.run_line_magic("jobs", "--text divide")
+    first = shell.run_line_magic("jobs", "--text divide -n 2")
+    second = shell.run_line_magic("jobs", f"--text divide -n 2 --before {first.older}")
+
+    assert [job.id for job in [*first, *second]] == [job.id for job in whole]
+    assert (first.batches, whole.older, second.before) == ([], None, first.older)
+    assert f"older ones: before={first.older}" in repr(first)
+    assert shell.run_line_magic("jobs", "--stage nowhere") == []
+    assert pickle.loads(pickle.dumps(first)).wanted == first.wanted
+
+
+def test_a_job_and_a_project_are_shown_with_what_is_known_of_them(shell: InteractiveShell) -> None:
+    bundle, _ = shell.display_formatter.format(shell.run_line_magic("job", "photos/1"))  # type: ignore[union-attr]
+    project = shell.run_line_magic("project", "photos")
+    board, _ = shell.display_formatter.format(project)  # type: ignore[union-attr]
+
+    assert "in   4" in bundle["text/plain"]
+    assert "out  0.25" in bundle["text/plain"]
+    assert project.name == "photos"
+    assert "1 of 1 jobs" in board["text/plain"]
+    assert "tasks done in the last hour: 1" in board["text/plain"]
+    assert "<svg" in board["text/html"]
+
+
 def test_workers_are_listed_or_matched_with_an_expression_as_it_stands(shell: InteractiveShell) -> None:
     all_of_them = shell.run_line_magic("workers", "")
     matched = shell.run_line_magic("workers", "gpu.memory>=4GiB & site==lab")
@@ -127,6 +153,10 @@ def test_in_a_notebook_an_answer_is_a_table_and_in_a_console_text(shell: Interac
         ("jobs -n many", InvalidLine, "'many'"),
         ("jobs 'x", InvalidLine, "closing quotation"),
         ("jobs --project nope", dcengine.NotFound, "nope"),
+        ("jobs --before x", InvalidLine, "'x' is no id"),
+        ("job 999999", dcengine.NotFound, "999999"),
+        ("project", InvalidLine, "There are: .*photos"),
+        ("project nope", dcengine.NotFound, "nope"),
         ("workers gpu &", dcengine.InvalidTags, "gpu &"),
         ("why", InvalidLine, "ID"),
         ("why 1 2", InvalidLine, "2"),
@@ -165,6 +195,8 @@ def test_the_tab_key_offers_what_may_stand_there(shell: InteractiveShell) -> Non
     assert offered("%jobs --state f") == ["failed"]
     assert "--project" in offered("%jobs --")
     assert offered("%jobs --project ph") == ["photos"]
+    assert offered("%project ph") == ["photos"]
+    assert str(waiting()) in offered("%job ")
     assert offered("%leaderboard ph") == ["photos"]
     assert offered("%leaderboard --span w") == ["week"]
     assert {"mine", str(waiting())} <= set(offered("%why "))

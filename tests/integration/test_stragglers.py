@@ -540,8 +540,7 @@ def test_who_is_set_aside_is_let_in_when_the_others_leave(driven: Driven) -> Non
     fail_on(driven, "slot-0", rounds=8)
     (other,) = [slot for slot in driven.workers.slots if slot.worker.name == "slot-1"]
     driven.workers.leave(other)
-    driven.engine._on_change()
-    driven.settle()
+    driven.look_around()
 
     fail_on(driven, "", rounds=50)
 
@@ -615,8 +614,7 @@ def test_who_joins_in_the_middle_of_a_map_gets_work_at_once(driven: Driven) -> N
     simulated = Simulated(driven, {"slot-0": 0.001, "slot-1": 0.001, "late": 0.001})
     simulated.run_until(driven.clock.monotonic() + 0.5)
     driven.workers.join("late")
-    driven.engine._on_change()
-    driven.settle()
+    driven.look_around()
 
     assert "late" in units(driven)
     simulated.run_until()
@@ -674,8 +672,7 @@ class Chaos:
             driven.call(getattr(driven.engine, verb)(job))
         elif what == "leave" and len(workers.slots) > 1 and self.random.random() < 0.1:
             workers.leave(self.random.choice(workers.slots))
-            driven.engine._on_change()
-            driven.settle()
+            driven.look_around()
         elif what == "close" and self.random.random() < 0.1:
             self.random.choice([driven.reopen, driven.crash])()
         for unit in workers.sent:

@@ -267,9 +267,9 @@ class EngineDouble(ProjectDouble):
 
     # ---- the engine and its workers --------------------------------------------------------
 
-    async def workers(self) -> list[WorkerStatus]:
+    async def workers(self, *, tags: str = "", name: str | None = None) -> list[WorkerStatus]:
         self._asked("workers")
-        return self.fleet
+        return [worker for worker in self.fleet if name in (None, worker.name)]
 
     async def explain(self, tags: str) -> Explanation:
         self._asked("explain")

@@ -36,6 +36,7 @@ class EmbeddedDouble:
         self.failure: Any = None
 
     answers_front_ends = True
+    ports: dict[str, str] = {}
 
     def start(self) -> None:
         self.life.append("start")
@@ -94,6 +95,15 @@ def test_json_is_exactly_one_line(opened: Opened) -> None:
     }
 
 
+def test_ports_of_old_protocols_are_told(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EmbeddedDouble, "ports", {"p2p": "127.0.0.1:9000"})
+
+    told = [CliRunner().invoke(app, ["serve", "--db", "work.db", *more]).stdout for more in ([], ["--json"])]
+
+    assert "speak p2p at 127.0.0.1:9000, without a token" in told[0]
+    assert json.loads(told[1])["ports"] == {"p2p": "127.0.0.1:9000"}
+
+
 def test_flags_reach_the_engine(opened: Opened) -> None:
     CliRunner().invoke(
         app,
@@ -104,7 +114,8 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
             *("--allow-host", "a.example", "--allow-host", "b.example", "--threads"),
             *("--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "127.0.0.1", "--prefix", "/farm"),
             *("--max-connections", "50", "--open-metrics", "--log-format", "json", "--log-level", "info"),
-            *("--volunteer-rate", "5", "--volunteer-body-limit", "1000"),
+            *("--volunteer-rate", "5", "--volunteer-body-limit", "1000", "--private-webhooks"),
+            *("--protocol-port", "p2p=9000", "--protocol-port", "other=[::1]:9001"),
             *("--no-kernels", "--files", "books", "--kernel-idle", "0", "--kernel-tags", "gpu; site=lab"),
         ],
     )
@@ -134,6 +145,8 @@ def test_flags_reach_the_engine(opened: Opened) -> None:
         "open_metrics": True,
         "volunteer_rate": 5.0,
         "volunteer_body_limit": 1000,
+        "protocol_ports": ["p2p=9000", "other=[::1]:9001"],
+        "private_webhooks": True,
         "kernels": False,
         "files": "books",
         "kernel_idle": None,

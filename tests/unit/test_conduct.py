@@ -156,3 +156,32 @@ def test_a_worker_that_comes_back_has_a_new_start(judged: Judged) -> None:
     judged.keep({"w2", "w3"})
 
     assert not judged.is_spared("w1")
+
+
+def test_what_failed_on_one_is_left_to_others_for_a_while(judged: Judged, clock: Clock) -> None:
+    judged.failed_at(7, "w1", seconds=1.0)
+
+    assert judged.leaves_to_others(7, "w1", lambda: {"w2"})
+    assert not judged.leaves_to_others(7, "w1", set)
+    assert not judged.leaves_to_others(7, "w2", lambda: {"w1"})
+    assert not judged.leaves_to_others(8, "w1", lambda: {"w2"})
+
+    clock.now += conduct.LEFT_SECONDS
+    assert not judged.leaves_to_others(7, "w1", lambda: {"w2"})
+
+
+def test_the_longer_it_took_the_longer_it_is_left_to_others(judged: Judged, clock: Clock) -> None:
+    judged.failed_at(7, "w1", seconds=60.0)
+
+    clock.now += 119
+    assert judged.leaves_to_others(7, "w1", lambda: {"w2"})
+    clock.now += 1
+    assert not judged.leaves_to_others(7, "w1", lambda: {"w2"})
+
+
+def test_what_failed_on_all_is_anybodys(judged: Judged) -> None:
+    judged.failed_at(7, "w1", seconds=1.0)
+    judged.failed_at(7, "w2", seconds=1.0)
+
+    assert not judged.leaves_to_others(7, "w1", lambda: {"w2"})
+    assert judged.leaves_to_others(7, "w1", lambda: {"w2", "w3"})

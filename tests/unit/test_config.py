@@ -116,3 +116,19 @@ def test_the_settings_page_is_current() -> None:
     page = Path(__file__, "../../../docs/settings.md").resolve()
 
     assert page.read_text() == config.document(), "run `make docs`"
+
+
+def test_settings_are_shown_with_their_sources_and_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "dcengine.toml").write_text('workers = 3\nport = 1\nblobs = "ftp://ann:geheim@host/values"\n')
+    environment = {"DCENGINE_PORT": "2", "DCENGINE_TOKEN": "geheim", "DCENGINE_URL": "http://h/?token=geheim"}
+
+    shown = config.shown(directory=tmp_path, environment=environment, host="::1")
+
+    found = {each.name: (each.value, each.source) for each in shown}
+    assert found["workers"] == ("3", "dcengine.toml")
+    assert found["port"] == ("2", "environment")
+    assert found["host"] == ("::1", "command line")
+    assert found["idle_exit"][1] == "default"
+    assert (found["token"], found["url"]) == (("set", "environment"), ("set", "environment"))
+    assert found["blobs"] == ("ftp://…@host/values", "dcengine.toml")
+    assert "geheim" not in str(shown)

@@ -131,7 +131,7 @@ def test_every_file_in_the_tree_of_the_architecture_exists() -> None:
 
     named = set(re.findall(r"\b([a-z_]+\.py)\b", tree))
     assert len(named) > 15
-    inside = ("dcengine", "dcengine/engine", "extensions/dcengine_magics", "notebooks")
+    inside = ("dcengine", "dcengine/engine", "dcengine/server", "extensions/dcengine_magics", "notebooks")
     folders = [ROOT / folder for folder in (*inside, "kernel/dcengine_kernel", "kernel/dcengine_kernel/endpoint")]
     assert [name for name in sorted(named) if not any((folder / name).is_file() for folder in folders)] == []
 

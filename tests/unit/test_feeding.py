@@ -85,6 +85,16 @@ def test_a_call_that_is_late_already_counts_as_slow() -> None:
     assert pace.chunk(10**6, 2, "w1") == 1
 
 
+def test_what_the_first_call_had_to_load_is_forgotten_at_the_second() -> None:
+    pace = Pace()
+    pace.learn(1, 1.2, "w1")
+    pace.learn(1, 0.005, "w1")
+
+    assert pace.seconds_on("w1") == pytest.approx(0.005)
+    pace.learn(1, 0.004, "w1")
+    assert pace.seconds_on("w1") == pytest.approx(0.0045)
+
+
 # ---- calls that run together ---------------------------------------------------------------
 
 

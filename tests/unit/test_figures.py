@@ -96,17 +96,19 @@ def test_a_job_that_is_over_says_how() -> None:
     assert said(figures.of_job(ended)) == "failed, in 12 s, after 3 errors"
 
 
-def test_a_project_is_measured_in_jobs() -> None:
+def test_a_project_is_measured_in_jobs_and_its_pace_in_tasks() -> None:
     stages = [StageStatus(name="load", tags="", counts={"succeeded": 20, "leased": 2})]
-    status = ProjectStatus(name="p", is_paused=False, stages=stages, open=10, succeeded=19, failed=1, workers=["w0"])
+    status = ProjectStatus(
+        name="p", is_paused=False, stages=stages, open=10, succeeded=19, failed=1, workers=["w0"], rate=2.5, eta=4.0
+    )
 
-    assert said(figures.of_project(status, 2.5)) == "20 of 30 jobs, 2 running, 1 failed, 2.5/s, 4 s left, on w0"
+    assert said(figures.of_project(status)) == "20 of 30 jobs, 2 running, 1 failed, 2.5 tasks/s, 4 s left, on w0"
 
 
 def test_a_stage_says_what_waits_for_parts_and_what_came_back() -> None:
     stage = StageStatus(name="a", tags="", counts={"succeeded": 1, "blocked": 2, "returned": 3}, is_paused=True)
 
-    assert said(figures.of_stage(stage)) == "1 done, 2 waiting for parts, 3 returned, paused"
+    assert said(figures.aside_of_stage(stage)) == "2 waiting for parts, 3 returned, paused"
 
 
 def test_a_bar_is_full_when_all_that_come_to_its_stage_are_done() -> None:
@@ -127,4 +129,4 @@ def test_a_bar_is_full_when_all_that_come_to_its_stage_are_done() -> None:
 def test_a_paused_project_says_how_it_goes_on() -> None:
     status = ProjectStatus(name="p", is_paused=True, stages=[], open=10)
 
-    assert said(figures.of_project(status, 2.5)) == "0 of 10 jobs, paused: run() starts it"
+    assert said(figures.of_project(status)) == "0 of 10 jobs, paused: run() starts it"

@@ -60,7 +60,7 @@ def test_type_checkers_see_the_same_names_as_the_interpreter() -> None:
     tree = ast.parse(Path(dcengine.__file__).read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     seen = {
-        alias.asname or alias.name: f".{node.module}:{alias.name}"
+        alias.asname or alias.name: f".{node.module}:{alias.name}" if node.module else f".{alias.name}:"
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names

@@ -9,7 +9,7 @@ import pytest
 from dcengine.errors import EngineUnreachable, NotFound
 from dcengine_magics.views import refreshing
 from dcengine_magics.views.refreshing import GIVEN_UP, TRYING, Refresher, View
-from dcengine_magics.views.subjects import Sight
+from dcengine_magics.views.sights import Sight
 from tests.engines import eventually
 
 
@@ -56,6 +56,9 @@ class Paper:
         self.finished.append((sight.text, note))
 
     def repeat(self) -> None: ...
+
+    def close(self) -> None:
+        self.is_torn = True
 
 
 @pytest.fixture
@@ -244,3 +247,24 @@ def test_a_stopped_refresher_looks_no_more(monkeypatch: pytest.MonkeyPatch) -> N
     assert not threads()
     refresher.watch(View(counter, Paper(), Sight("", "", False)))
     assert not threads()
+
+
+def test_a_view_that_is_over_goes_on_when_somebody_does_something(view: View, counter: Counter, paper: Paper) -> None:
+    counter.is_over = True
+    view.refresh()
+    counter.is_over = False
+    refresher = Refresher()
+    refresher.wake(view)
+    eventually(lambda: counter.looks > 1)
+
+    assert len(paper.finished) == 1
+    assert refresher.views == [view]
+    refresher.stop()
+
+
+def test_a_view_that_nobody_sees_any_more_asks_no_more(view: View, counter: Counter, paper: Paper) -> None:
+    view.leave()
+    view.refresh()
+
+    assert paper.is_torn
+    assert (counter.looks, paper.finished) == (0, [])

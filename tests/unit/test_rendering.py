@@ -6,28 +6,46 @@ import math
 from collections.abc import Callable
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dcengine.glances import Glance
 from dcengine.lists import Explained, JobList, Leaderboard, Sentence, WorkerList
 from dcengine.verbs import (
     BatchStatus,
     Explanation,
     FailedItem,
+    FailureGroup,
+    Flag,
+    JobFilter,
     JobStatus,
     LeaderboardRow,
+    Line,
     Progress,
     ProjectStatus,
+    StageOutput,
     StageStatus,
+    Throughput,
+    Try,
     WorkerStatus,
     WorkerVerdict,
 )
-from dcengine_magics.views import rendering, wording
+from dcengine_magics.views import board_forms, browser_forms, past_forms, plots, rendering, terminal_text, wording
+from dcengine_magics.views.board_forms import Board, Sample
+from dcengine_magics.views.past_forms import Episode, Past, Value
 
-TAGS = {"div", "span", "b", "bdi", "table", "thead", "tbody", "tr", "th", "td"}
-ATTRIBUTES = {"style", "colspan", "role", "aria-valuemin", "aria-valuemax", "aria-valuenow"}
+TAGS = {
+    "div", "span", "b", "bdi", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "details", "summary",
+    "svg", "rect",
+}  # fmt: skip
+ATTRIBUTES = {
+    "style", "colspan", "scope", "role", "tabindex", "aria-label", "aria-valuemin", "aria-valuemax", "aria-valuenow",
+    "viewbox", "preserveaspectratio", "x", "y", "width", "height", "fill",
+}  # fmt: skip
 MARK = "Qq7"
+TILE = Value(Glance(kind="python", text='{"tile": 7}'))
 HOSTILE = [
     f"<script>alert('{MARK}')</script>",
     f'"><img src=x onerror=alert("{MARK}")>',
@@ -66,8 +84,48 @@ def job(text: str) -> tuple[str, str]:
 def project(text: str) -> tuple[str, str]:
     stages = [StageStatus(name=f"{n}{text}", tags=text, counts={"leased": 1}) for n in range(3)]
     status = ProjectStatus(name=text, is_paused=False, stages=stages, open=3, failed=9, workers=[text], warning=text)
-    failed = [FailedItem(n, n, f"{n}{text}") for n in range(7)]
-    return rendering.project_html(status, 1.0, failed), wording.project_text(status, 1.0, failed)
+    groups = [
+        FailureGroup(project=text, stage=text, pattern=text, count=n + 1, reason=text, jobs=[n], newest=0, oldest=0)
+        for n in range(7)
+    ]
+    samples = [Sample(StageOutput(1, 1, "succeeded", b"", text), Value(Glance(kind="python", text=text)))]
+    plot = Throughput(at=0.0, credit=[], stages={stage.name: [0, 3, 1] for stage in stages})
+    board = Board(status, plot, samples, groups)
+    return board_forms.board_html(board) + board_forms.more_html(board), board_forms.board_text(board)
+
+
+def past(text: str) -> tuple[str, str]:
+    status = JobStatus(
+        id=1, project=text, number=1, name=text, state="open", task_state="queued", worker=text, reason=text, key=text,
+        tags=text, stage=text, submitter=text,
+    )  # fmt: skip
+    failure = Value(Glance(kind="failure", text=text, traceback=text))
+    episode = Episode(
+        text, 1, text, text, text, 1.0, Value(Glance(kind="object", text=text)), failure, [1],
+        [Try(attempt=1, worker=text, what=text, reason=text, at=0.0)],
+        [Flag(voter=text, reason=text, worker=text, at=0.0)],
+    )  # fmt: skip
+    shown = msgspec.json.encode({"data": {"text/html": "<h1>", "text/plain": spoken(text)}}).decode()
+    kinds = {"stdout": text, "stderr": text, "note": text, "display": shown, "error": spoken(text)}
+    lines = [Line(n, kind, said) for n, (kind, said) in enumerate(kinds.items())]
+    told = Past(status, text, [episode], lines, 3)
+    return past_forms.past_html(told) + past_forms.more_html(told), past_forms.past_text(told)
+
+
+def spoken(text: str) -> str:
+    """Return *text* as JSON can say it."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def page(text: str) -> tuple[str, str]:
+    wanted = JobFilter(project=text, stage=text, submitter=text, worker=text, text=text)
+    row = JobStatus(id=1, project=text, number=1, name=text, state="failed", task_state="failed", stage=text)
+    found = JobList([row], wanted=wanted, older=7)
+    return browser_forms.page_html(found), browser_forms.page_text(found)
+
+
+def problem(text: str) -> tuple[str, str]:
+    return browser_forms.page_html(JobList(), text), browser_forms.page_text(JobList(), text)
 
 
 def leaderboard(text: str) -> tuple[str, str]:
@@ -107,7 +165,7 @@ def sentence(text: str) -> tuple[str, str]:
     return rendering.sentence_html(Sentence.of(text)), repr(Sentence.of(text))
 
 
-FORMS = [batch, job, project, leaderboard, workers, explanation, jobs, sentence]
+FORMS = [batch, job, project, past, page, problem, leaderboard, workers, explanation, jobs, sentence]
 
 
 class Reader(HTMLParser):
@@ -149,7 +207,8 @@ def check(html: str, text: str) -> None:
     assert MARK not in page.styles
     assert not page.others
     assert not page.open
-    assert page.text.isprintable()
+    shown = page.text.replace("\n", "") if "white-space:pre-wrap" in html else page.text  # what was printed has lines
+    assert shown.isprintable()
     assert all(line.isprintable() for line in text.split("\n"))
 
 
@@ -161,7 +220,7 @@ def test_no_text_from_outside_becomes_markup(form: Callable[[str], tuple[str, st
     check(html, text)
     assert MARK in Reader(html).text
     assert MARK in text
-    assert len(html) < 40_000
+    assert len(html) < (400_000 if form is past else 40_000)  # what a job has printed is shown as it is
     html.encode()
 
 
@@ -214,20 +273,64 @@ def test_what_is_rare_stays_visible_in_a_bar_of_letters() -> None:
     assert "[#######################x]" in wording.batch_text(status)
 
 
-def test_a_project_has_a_bar_for_each_stage() -> None:
+def test_a_board_shows_its_stages_as_a_funnel_its_pace_and_what_fails() -> None:
     stages = [
-        StageStatus(name="load", tags="", counts={"succeeded": 10}),
-        StageStatus(name="sheet", tags="", counts={"succeeded": 5, "queued": 5}),
+        StageStatus(name="load", tags="", counts={"succeeded": 8, "failed": 2}),
+        StageStatus(name="sheet", tags="", counts={"succeeded": 4, "leased": 1, "queued": 2, "waiting": 1}),
     ]
-    status = ProjectStatus(name="photos", is_paused=False, stages=stages, open=5, succeeded=5)
+    status = ProjectStatus(
+        name="photos", is_paused=False, stages=stages, open=4, succeeded=4, failed=2, rate=3.5, eta=65.0, workers=["w1"]
+    )
+    plot = Throughput(at=0.0, credit=[], stages={"load": [0, 4, 8], "sheet": [0, 0, 4], "gone": [9, 9, 9]})
+    group = FailureGroup(
+        project="photos", stage="load", pattern="ValueError: N dead", count=2, reason="ValueError: 3 dead", jobs=[9],
+        newest=0.0, oldest=0.0,
+    )  # fmt: skip
+    board = Board(status, plot, [Sample(StageOutput(8, 7, "succeeded", b"", "sheet"), TILE)], [group])
 
-    assert rendering.project_html(status).count("progressbar") == 2
-    assert wording.project_text(status).splitlines() == [
-        "project photos",
-        "load   [########################]  10 done",
-        "sheet  [############............]  5 done",
-        "5 of 10 jobs",
+    page = Reader(board_forms.board_html(board) + board_forms.more_html(board))
+    assert page.tags >= {"th", "svg", "rect"}
+    assert board_forms.board_html(board).count("progressbar") == 3
+    assert board_forms.board_text(board).splitlines() == [
+        "project photos, running",
+        "[##########xxxxx.........]  6 of 10 jobs, 1 running, 2 failed, 3.5 tasks/s, 1 min 5 s left, on w1",
+        "stage                              queued  running  done  failed",
+        "load   [###################xxxxx]       0        0     8       2",
+        "sheet  [##########..............]       3        1     4       0",
+        "| ▃█|  tasks done in the last hour: 16, at most 12 in half a minute",
+        'job 7 at sheet: {"tile": 7}',
+        "2 x ValueError: N dead at load (%job 9)",
     ]
+
+
+def test_the_last_picture_is_shown_and_one_that_is_too_large_is_named() -> None:
+    small = Value(Glance(kind="picture", media="image/png", size=9), ("image/png", b"\x89PNG"))
+    large = Value(Glance(kind="picture", media="image/png", size=9), ("image/png", bytes(2 << 20)))
+    status = ProjectStatus(name="photos", is_paused=False, stages=[])
+
+    def html(value: Value) -> str:
+        return board_forms.more_html(Board(status, samples=[Sample(StageOutput(1, 1, "succeeded", b""), value)]))
+
+    assert '<img src="data:image/png;base64,iVBORw==" alt="what job 1 came to: a picture' in html(small)
+    assert "<img" not in html(large)
+    assert "a picture (image/png, 9 bytes)" in html(large)
+
+
+def test_what_was_printed_keeps_its_colours_and_nothing_else() -> None:
+    said = "\x1b[1;31mred\x1b[0m <b>\x1b]0;title\x07 \x1b]8;;javascript:alert(1)\x1b\\link\x1b]8;;\x1b\\\x1b[2J\nnext"
+
+    html = terminal_text.html_of(said)
+    assert "font-weight: bold" in html
+    assert "color: #cd4040" in html
+    assert "<b>" not in html
+    assert "javascript" not in html
+    assert terminal_text.text_of(said) == "red <b> link\nnext"
+    assert terminal_text.text_of("10 %\r50 %\r100 %\r\ndone") == "100 %\ndone"
+
+
+def test_a_line_of_letters_has_the_highest_at_its_peak_and_shows_the_least() -> None:
+    assert plots.line([0, 1, 80, 40]) == " ▁█▄"
+    assert len(plots.line([1] * 120)) == 40
 
 
 def test_a_table_of_many_shows_the_first_and_counts_the_rest() -> None:

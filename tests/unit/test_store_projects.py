@@ -177,11 +177,11 @@ async def test_a_new_project_is_paused_and_that_survives(store: Store) -> None:
     (stage,) = project.stages
     assert (stage.name, stage.tags, stage.retries, stage.timeout) == ("first", "gpu", 2, 1.5)
 
-    running: Project = await store.apply(HoldProject("photos", None, False))
+    running: Project = await store.apply(HoldProject("photos", None, False, now()))
     assert not running.is_paused
     assert not (await declare(store, "first")).project.is_paused
     with pytest.raises(NotFound):
-        await store.apply(HoldProject("functions", None, False))
+        await store.apply(HoldProject("functions", None, False, now()))
 
 
 async def test_what_changes_about_a_stage_holds_for_what_no_worker_has(store: Store) -> None:

@@ -8,31 +8,34 @@ from typing import Any
 import pytest
 
 from dcengine.batches import BatchHandle
-from dcengine.codec import failure_from, pack_failure
 from dcengine.errors import EngineUnreachable, NotFound
 from dcengine.handles import JobHandle
-from dcengine.lists import Explained, Leaderboard, WorkerList
+from dcengine.lists import Explained, JobList, Leaderboard, WorkerList
 from dcengine.verbs import (
     BatchStatus,
     EngineStatus,
     Explanation,
     FailedItem,
+    FailureGroup,
+    FailureGroups,
+    JobFilter,
+    JobPage,
     JobStatus,
     LeaderboardRow,
     ProjectStatus,
-    StageOutput,
     StageStatus,
+    Throughput,
     WorkerStatus,
     WorkerVerdict,
 )
+from dcengine_magics.views.board import BoardSubject
+from dcengine_magics.views.browser import REST_SECONDS, Browser
+from dcengine_magics.views.sights import LOST
 from dcengine_magics.views.subjects import (
     IDLE_LOOKS,
-    LOST,
     BatchSubject,
     JobSubject,
     LeaderboardSubject,
-    Pace,
-    ProjectSubject,
     StillSubject,
     WorkersSubject,
     subject_of,
@@ -40,6 +43,7 @@ from dcengine_magics.views.subjects import (
 
 BATCH = BatchStatus(id=1, project="functions", name="f", state="open", count=10)
 JOB = JobStatus(id=1, project="functions", number=1, name="f", state="open", task_state="queued")
+NOTHING = Throughput(at=0.0, credit=[], stages={})
 VERDICT = WorkerVerdict(name="w7", lacking=["gpu"])
 EXPLAINED = Explained.of(Explanation(sentence="1 worker, w7, lacks gpu", workers=[VERDICT]))
 
@@ -63,6 +67,16 @@ class Way:
 
     def call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
         return self.start(verb, *args, **kwargs).result(0)
+
+
+def failure(pattern: str, count: int) -> FailureGroup:
+    return FailureGroup(
+        project="p", stage="load", pattern=pattern, count=count, reason="4 dead", jobs=[5], newest=0.0, oldest=0.0
+    )
+
+
+def groups_of(groups: list[FailureGroup]) -> FailureGroups:
+    return FailureGroups(groups=groups, looked_at=8, is_all=True)
 
 
 def engine(leased: int) -> EngineStatus:
@@ -93,44 +107,80 @@ def test_an_engine_that_does_not_answer_in_time_is_lost() -> None:
         JobSubject(JobHandle(Way(), 1)).look(0.001)
 
 
-def test_a_pace_is_measured_over_the_last_looks() -> None:
-    now = [0.0]
-    pace = Pace(lambda: now[0])
-    rates = []
-    for count in (100, 110, 120, 120, 120):
-        rates.append(pace.note(count))
-        now[0] += 2.0
+def test_a_board_is_at_rest_when_no_job_is_open_or_nothing_moves_in_a_pause() -> None:
+    def stages(**counts: int) -> list[StageStatus]:
+        return [StageStatus(name="load", tags="", counts=counts)]
 
-    assert rates == [0.0, 5.0, 5.0, 2.5, 0.0]
+    statuses = [
+        ProjectStatus(name="p", is_paused=False, stages=stages(queued=3), open=3),
+        ProjectStatus(name="p", is_paused=True, stages=stages(queued=2, leased=1), open=3),
+        ProjectStatus(name="p", is_paused=True, stages=stages(queued=3), open=3),
+        ProjectStatus(name="p", is_paused=False, stages=stages(), succeeded=3),
+    ]
 
-
-def test_a_project_is_over_when_no_job_is_open_or_it_is_paused() -> None:
-    stages = [StageStatus(name="load", tags="", counts={"queued": 3})]
-    running = ProjectStatus(name="p", is_paused=False, stages=stages, open=3)
-    paused = ProjectStatus(name="p", is_paused=True, stages=stages, open=3)
-    done = ProjectStatus(name="p", is_paused=False, stages=stages, succeeded=3)
-
-    assert [ProjectSubject(Way(project=status), "p", "p").look(1.0).is_over for status in (running, paused, done)] == [
-        False,
-        True,
-        True,
+    sights = [BoardSubject(Way(project=status, throughput=NOTHING), "p", "p").look(1.0) for status in statuses]
+    assert [sight.is_over for sight in sights] == [False, False, True, True]
+    assert [[act.label for act in sight.acts] for sight in sights] == [
+        ["Pause", "Cancel"],
+        *[["Run", "Cancel"]] * 2,
+        [],
     ]
 
 
-def test_a_project_names_why_its_jobs_failed() -> None:
-    status = ProjectStatus(name="p", is_paused=False, stages=[], failed=1)
-    end = StageOutput(7, 3, "failed", pack_failure(failure_from(ValueError("bad pixel"))))
+def test_a_board_groups_failures_and_offers_to_queue_a_group_again() -> None:
+    status = ProjectStatus(name="p", is_paused=False, stages=[], failed=9)
+    groups = [failure("ValueError: N dead", 7), failure("OSError: no", 1)]
+    way = Way(project=status, throughput=NOTHING, failure_groups=groups_of(groups))
+    sight = BoardSubject(way, "p", "p").look(1.0)
 
-    assert (
-        "1 x ValueError: bad pixel (job 3)"
-        in ProjectSubject(Way(project=status, failed_jobs=[end]), "p", "p").look(1.0).text
-    )
+    assert "7 x ValueError: N dead at load (%job 5)" in sight.text
+    assert "and 1 more" in sight.text
+    assert [act.label for act in sight.acts] == [
+        "Requeue failed", "Requeue 7 × ValueError: N dead", "Requeue 1 × 4 dead"
+    ]  # fmt: skip
+    assert (sight.acts[1].verb, sight.acts[1].args) == ("retry_failures", ("p", "load", "ValueError: N dead"))
+
+
+def test_a_board_asks_for_what_costs_more_only_when_something_has_changed() -> None:
+    now = ProjectStatus(name="p", is_paused=False, stages=[StageStatus(name="load", tags="", counts={})], open=3)
+    way = Way(project=now, throughput=NOTHING)
+    subject = BoardSubject(way, "p", "p")
+    for _ in range(5):
+        subject.look(1.0)
+
+    assert way.asked.count("throughput") == 1
+    assert "newest_outputs" not in way.asked
+    assert "failure_groups" not in way.asked
 
 
 def test_a_project_the_engine_has_not_heard_of_is_shown_as_it_is_known_here() -> None:
-    sight = ProjectSubject(Way(project=NotFound("project", "p")), "p", "<dcengine project 'p'>").look(1.0)
+    sight = BoardSubject(Way(project=NotFound("project", "p")), "p", "<dcengine project 'p'>").look(1.0)
 
-    assert (sight.text, sight.is_over) == ("<dcengine project 'p'>", True)
+    assert (sight.text, sight.is_over, sight.acts) == ("<dcengine project 'p'>", True, ())
+
+
+def test_a_browser_asks_nobody_until_somebody_does_something_and_rests_after_a_while() -> None:
+    now = [0.0]
+    way = Way(find_jobs=JobPage([JOB], None), batches=[])
+    browser = Browser(JobList([JOB], link=way, older=1), lambda: now[0])
+    at_rest = browser.look(1.0)
+    browser.older()
+    moved = browser.look(1.0)
+    now[0] += REST_SECONDS + 1
+
+    assert (at_rest.is_over, moved.is_over) == (True, False)
+    assert way.asked == ["find_jobs"]
+    assert browser.has_newer
+    assert browser.look(1.0).is_over
+
+
+def test_a_browser_says_that_there_is_no_such_project_and_goes_on() -> None:
+    browser = Browser(JobList([JOB], link=Way(find_jobs=NotFound("project", "nope"))))
+    browser.search(JobFilter(project="nope"))
+    sight = browser.look(1.0)
+
+    assert "no project nope" in sight.text
+    assert not sight.is_over
 
 
 def test_a_leaderboard_grows_while_there_is_work_and_rests_after_it() -> None:

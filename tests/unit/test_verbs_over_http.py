@@ -19,17 +19,28 @@ from dcengine.verbs import (
     BanDone,
     BatchStatus,
     Completion,
+    ContributorReport,
     ContributorStatus,
     Deletion,
+    Delivery,
+    Earned,
     EngineStatus,
+    Event,
+    EventPage,
     Explanation,
     FailedItem,
+    FailureGroup,
+    FailureGroups,
     Flag,
+    Grant,
     Heartbeat,
+    HeldTask,
     HistoryEntry,
     ImportRecord,
     ImportStep,
     ItemsSubmission,
+    JobFilter,
+    JobPage,
     JobResult,
     JobStatus,
     JoinTicket,
@@ -37,7 +48,11 @@ from dcengine.verbs import (
     LeasedTask,
     LeaseRequest,
     Line,
+    Mine,
     NewToken,
+    NewWebhook,
+    OutsiderFilter,
+    OutsiderPage,
     OutsideWorker,
     ProjectSpec,
     ProjectStatus,
@@ -45,6 +60,7 @@ from dcengine.verbs import (
     Registration,
     Report,
     SessionStatus,
+    StageCredit,
     StageOutput,
     StageSpec,
     StageStatus,
@@ -53,12 +69,15 @@ from dcengine.verbs import (
     TaskAnswer,
     TaskFailure,
     TaskFlag,
+    Throughput,
     TokenSpec,
     TokenStatus,
     Transcript,
     Try,
     VacuumDone,
     Verbs,
+    WebhookSpec,
+    WebhookStatus,
     WorkerStatus,
     WorkerVerdict,
 )
@@ -134,6 +153,14 @@ TOKEN = TokenStatus(
     id=7, role="worker", project=ODD, nickname="alice", note="for ä", created=1.5, expires=4.0, revoked=3.0,
     state="revoked",
 )  # fmt: skip
+DELIVERY = Delivery(
+    id="msg_1", event="job_failed", state="failed", created=1.5, tries=3, finished=2.5, status=500, reason=ODD
+)
+HOOK_SPEC = WebhookSpec(url=f"https://example.com/{ODD}", events=["job_failed", "stage_done"])
+HOOK = WebhookStatus(
+    id=7, project=ODD, url="https://example.com/", events=["job_failed"], created=1.5, active=False, reason=ODD,
+    pending=3, last=DELIVERY,
+)  # fmt: skip
 BANNED = BanDone(nickname=ODD, since=5.5, voided=4, requeued=3, leases=2, tokens=1)
 ACCEPTED = TaskAnswer(token="t", is_accepted=True, deadline=20.5, cancel=True)
 REFUSED = TaskAnswer(token="u", is_accepted=False, problem="somebody else has it")
@@ -148,6 +175,28 @@ OUTSIDER = OutsideWorker(
 BESIDE = {"registered_worker": OUTSIDER}  #: asked beside the verb itself, to know whose project it is about
 ENGINE = EngineStatus(
     version="0.3", db="x.db", url="", pid=1, started=1.0, scheduler=None, workers=0, slots=0, counts={"returned": 1}
+)
+
+
+REPORT = ContributorReport(
+    nickname=ODD,
+    at=2.5,
+    hours=[0, 3],
+    stages=[StageCredit(ODD, "a", 3)],
+    newest=[Earned(ODD, "a", 7, 3, 1, 1.5)],
+    places={"day": Standing(ODD, 3, 14, 15)},
+    workers=[OUTSIDER],
+)
+MINE = Mine(
+    role="worker",
+    token=3,
+    project=ODD,
+    contributors=[REPORT],
+    held=1,
+    holding=[HeldTask(project=ODD, stage="a", job=7, number=3, worker=ODD, deadline=1.5)],
+)
+GROUP = FailureGroup(
+    project=ODD, stage="look", pattern="N is odd", count=3, reason="7 is odd", jobs=[7], newest=2.5, oldest=1.5
 )
 
 
@@ -172,7 +221,23 @@ ASKED = [
     Asked("transcript", (7,), {"after": 2, "wait": 0.0}, Transcript([Line(3, "stdout", "x")], True)),
     Asked("why", (7,), {}, "because"),
     Asked("history", (7,), {}, [HISTORY]),
+    Asked(
+        "find_jobs",
+        (JobFilter(project=ODD, state="failed", submitter=ODD, text=ODD),),
+        {"before": 9, "limit": 3},
+        JobPage([JOB], 5),
+    ),
+    Asked("failure_groups", (), {"project": ODD}, FailureGroups(groups=[GROUP], looked_at=3, is_all=True)),
+    Asked("retry_failures", (ODD, ODD, ODD), {}, 3),
+    Asked("throughput", (ODD,), {"span": "week"}, Throughput(at=1.5, credit=[0, 3], stages={"look": [1]})),
+    Asked(
+        "events",
+        (),
+        {"after": 5, "project": ODD, "wait": 0.0, "limit": 3},
+        EventPage([Event(seq=6, at=1.5, kind="failed", job=7, detail="no")], 9),
+    ),
     Asked("retry", ([7, 8],), {}, 2),
+    Asked("prioritize", ([7, 8], -3), {}, 2),
     Asked("edit", (7, PICKLED), {}, JOB),
     Asked("interrupt", (7,), {}, JOB),
     Asked("kill", (7,), {}, JOB),
@@ -216,6 +281,7 @@ ASKED = [
     Asked("project", (ODD,), {"stage": ODD, "wait": 0.0}, PROJECT),
     Asked("projects", (), {}, [PROJECT]),
     Asked("outputs", (ODD, ODD), {"after": 3, "limit": 2}, [OUTPUT]),
+    Asked("newest_outputs", (ODD,), {"stage": ODD, "limit": 2}, [OUTPUT]),
     Asked("failed_jobs", (ODD,), {"after": 3, "limit": 2}, [OUTPUT]),
     Asked("find_job", (ODD, 3), {}, 7),
     Asked("lease", (WISH,), {}, [LEASED]),
@@ -240,17 +306,31 @@ ASKED = [
     Asked("held_tasks", ("geheim",), {}, [LEASED]),
     Asked("leave_worker", ("geheim",), {}, True),
     Asked("say_progress", ("geheim", "ä <b>"), {}, True),
-    Asked("outside_workers", (ODD,), {}, [OUTSIDER]),
+    Asked("outside_workers", (ODD,), {"tags": "gpu", "name": ODD}, [OUTSIDER]),
+    Asked(
+        "find_outside_workers",
+        (OutsiderFilter(project=ODD, tags="gpu", text=ODD, order="-done"),),
+        {"skip": 3, "limit": 7},
+        OutsiderPage([OUTSIDER], 9, 12),
+    ),
     Asked("value", ("ab" * 32,), {}, VALUE),
     Asked("read_value", ("ab" * 32,), {"at": 5, "size": 7}, b"1234567"),
     Asked("delete_value", ("ab" * 32,), {}, True),
     Asked("create_token", (TOKEN_SPEC,), {}, NewToken(token="geheim", status=TOKEN)),
     Asked("tokens", (), {}, [TOKEN]),
     Asked("revoke_token", (7,), {}, TOKEN),
+    Asked("add_webhook", (ODD, HOOK_SPEC), {}, NewWebhook(secret="whsec_geheim", status=HOOK)),
+    Asked("webhooks", (ODD,), {}, [HOOK]),
+    Asked("remove_webhook", (ODD, 7), {}, HOOK),
+    Asked("test_webhook", (ODD, 7), {}, DELIVERY),
+    Asked("deliveries", (ODD, 7), {"limit": 2}, [DELIVERY]),
     Asked("ban_contributor", (ODD,), {"since": 5.5}, BANNED),
     Asked("unban_contributor", (ODD,), {}, ContributorStatus(nickname=ODD)),
     Asked("banned_contributors", (), {}, [ContributorStatus(nickname=ODD, banned=6.5)]),
-    Asked("workers", (), {}, [WORKER]),
+    Asked("contributor", (ODD,), {}, REPORT),
+    Asked("mine", (), {"grant": Grant(role="admin")}, MINE),
+    Asked("my_jobs", (), {"before": 9, "limit": 3, "grant": Grant(role="admin")}, JobPage([JOB], 5)),
+    Asked("workers", (), {"tags": "gpu>=2", "name": ODD}, [WORKER]),
     Asked("explain", ("gpu & cuda>=12",), {}, Explanation(sentence="nobody", workers=[VERDICT])),
     Asked("tag_worker", (ODD, "gpu,note='a, b'"), {}, WORKER),
     Asked("sessions", (), {}, [SessionStatus(name="x", worker=ODD, state="idle", began=1.5, idle=2.5, job=3)]),
@@ -348,12 +428,24 @@ async def test_a_verb_whose_answer_was_lost_is_asked_of_the_engine_once_or_under
 
 REPEATABLE = {
     # What moves nothing.
-    *("job", "jobs", "result", "ends", "output", "transcript", "why", "history"),
+    *("job", "jobs", "result", "ends", "output", "transcript", "why", "history", "events", "find_jobs"),
+    *("failure_groups", "newest_outputs", "contributor", "mine", "my_jobs"),
     *("batch", "batches", "reports", "failures"),
-    *("deletion", "imported", "project", "projects", "outputs", "failed_jobs", "find_job", "workers", "explain"),
-    *("registered_worker", "held_tasks", "outside_workers"),
+    *(
+        "deletion",
+        "imported",
+        "project",
+        "projects",
+        "throughput",
+        "outputs",
+        "failed_jobs",
+        "find_job",
+        "workers",
+        "explain",
+    ),
+    *("registered_worker", "held_tasks", "outside_workers", "find_outside_workers"),
     *("leaderboard", "standing", "status", "join_ticket", "value", "read_value", "tokens"),
-    *("banned_contributors", "sessions"),
+    *("banned_contributors", "sessions", "webhooks", "deliveries"),
     # What carries a name that the engine keeps, or says where something is to be.
     *("submit", "submit_batch", "add_jobs", "declare_project"),
     # What the engine answers alike when it is said again.

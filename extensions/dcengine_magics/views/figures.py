@@ -149,29 +149,26 @@ def _tried(status: JobStatus) -> str:
 # ---- of a project --------------------------------------------------------------------------
 
 
-def of_project(status: ProjectStatus, per_second: float = 0.0) -> list[Figure]:
-    """Return what is said of a project in one line; *per_second* is how many jobs end."""
+def of_project(status: ProjectStatus) -> list[Figure]:
+    """Return what is said of a project in one line."""
     running = sum(stage.counts.get("leased", 0) for stage in status.stages)
-    moving = 0.0 if status.is_paused else per_second
+    pace = rate(status.rate) if status.open else ""
     return _said(
         Figure(f"{status.done:,} of {status.total:,} jobs"),
         _counted(running, "running"),
         _counted(status.failed, "failed"),
         _counted(status.cancelled, "cancelled"),
-        Figure(rate(moving) if status.open else ""),
-        Figure(left(status.open, moving)),
+        Figure(pace.replace("/", " tasks/")),
+        Figure(f"{duration(status.eta)} left" if status.eta is not None and status.open else ""),
         Figure(_on(status.workers) if status.open else ""),
         Figure("paused: run() starts it" if status.is_paused else ""),
     )
 
 
-def of_stage(stage: StageStatus) -> list[Figure]:
-    """Return what is said of one stage, beside its bar."""
+def aside_of_stage(stage: StageStatus) -> list[Figure]:
+    """Return what is said of a stage that its numbers do not tell."""
     counts = stage.counts
     return _said(
-        Figure(f"{counts.get('succeeded', 0):,} done"),
-        _counted(counts.get("leased", 0), "running"),
-        _counted(counts.get("failed", 0), "failed"),
         _counted(counts.get("cancelled", 0), "cancelled"),
         Figure(f"{counts['blocked']:,} waiting for parts" if counts.get("blocked") else ""),
         Figure(f"{counts['returned']:,} returned" if counts.get("returned") else ""),

@@ -8,15 +8,23 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import ipywidgets
 
-from .subjects import Sight
+from .formatters import KEPT
+from .sights import Sight
+from .widgets import close, hear_anywhere
 
 logger = logging.getLogger(__name__)
 
-KEPT = 20  #: panels whose widget is kept after the end
+
+class Ending(Protocol):
+    """What keeps widgets for pages that are loaded again."""
+
+    def close(self) -> None:
+        """Let go of them."""
+        ...
 
 
 class Panel:
@@ -26,7 +34,7 @@ class Panel:
     parent in context variables, so a copy of the context at birth is all that is needed.
     """
 
-    def __init__(self, publisher: Any, sight: Sight, cancel: Callable[[], object] | None, ended: deque[Panel]) -> None:
+    def __init__(self, publisher: Any, sight: Sight, cancel: Callable[[], object] | None, ended: deque[Ending]) -> None:
         self._publisher = publisher
         self._context = contextvars.copy_context()
         self._id = f"dcengine-{uuid.uuid4().hex}"
@@ -37,7 +45,7 @@ class Panel:
         self._parts: list[Any] = [self._html]
         self._cancel = cancel
         self._ended = ended
-        self.on_cancel: Callable[[], None] = lambda: None  #: told once the engine knows
+        self.on_act: Callable[[], None] = lambda: None  #: told once the engine knows
         if cancel is not None:
             self._parts.append(self._button())
         self._box = ipywidgets.VBox(self._parts)
@@ -45,7 +53,7 @@ class Panel:
     def open(self) -> None:
         """Show the widget."""
         for widget in self._parts:
-            _hear_anywhere(widget)
+            hear_anywhere(widget)
         self._html.comm.on_close(self._do_without_widgets)
         view = {mime: data for mime, data in self._box._repr_mimebundle_().items() if mime != "text/plain"}
         self._publisher.publish({**view, **self._last}, {}, transient={"display_id": self._id})
@@ -69,7 +77,7 @@ class Panel:
 
     def close(self) -> None:
         """Let go of the widget."""
-        self._context.run(_close, self._box, self._html)
+        self._context.run(close, self._box, *self._parts)
 
     def _draw_widget(self) -> None:
         self._html.value = self._last["text/html"]
@@ -80,7 +88,7 @@ class Panel:
         if self._has_widgets:
             self._draw_widget()
             self._box.children = (self._html,)
-        _close(*self._parts[1:])
+        close(*self._parts[1:])
 
     def _do_without_widgets(self, message: object) -> None:
         """Go on with updates of the static forms: front ends that know no widgets close them at once."""
@@ -108,23 +116,8 @@ class Panel:
         except Exception as error:  # a notebook callback: there is nobody to raise it to
             logger.warning("cancelling failed: %s", error)
             self._context.copy().run(self._offer_again, button)
-        self.on_cancel()
+        self.on_act()
 
     def _offer_again(self, button: Any) -> None:
         button.disabled, button.description = False, "Cancel"
-        _hear_anywhere(button)
-
-
-def _close(*widgets: Any) -> None:
-    for widget in widgets:
-        for part in (widget, widget.layout, getattr(widget, "style", None)):
-            if part is not None:
-                part.close()
-
-
-def _hear_anywhere(widget: Any) -> None:
-    """Have clicks on *widget* answered by the subshell they are sent to, while the main shell runs a cell.
-
-    ipykernel 7.4 sends whatever a widget hears to the shell that spoke through it last, which may be busy for hours.
-    """
-    vars(widget.comm).pop("_reply_subshell_id", None)
+        hear_anywhere(button)

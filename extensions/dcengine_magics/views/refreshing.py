@@ -11,7 +11,7 @@ from typing import Protocol
 
 from dcengine.errors import DcengineError, EngineClosed
 
-from .subjects import LOST, PATIENCE, Sight, Subject
+from .sights import LOST, PATIENCE, Sight, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ class Screen(Protocol):
         """Say again how it ended, to those who listened to another cell meanwhile."""
         ...
 
+    def close(self) -> None:
+        """Let go of what it is shown with."""
+        ...
+
 
 class View:
     """One subject on one screen."""
@@ -66,6 +70,20 @@ class View:
     def hurry(self) -> None:
         """Have the next look taken at once."""
         self.due, self._pause = 0.0, LOOK_SECONDS
+
+    def revive(self) -> None:
+        """Go on after the end: somebody has done something that may show here."""
+        if not self.is_live:
+            self._lost_since, self.is_live = None, True
+        self.hurry()
+
+    def leave(self) -> None:
+        """End it without a word: nobody sees it any more."""
+        self.is_live = False
+        try:
+            self._screen.close()
+        except Exception:
+            logger.debug("a view could not be closed", exc_info=True)
 
     def refresh(self, patience: float = PATIENCE) -> None:
         """Look, and show what has changed; a screen that is gone ends the view."""
@@ -157,7 +175,8 @@ class Refresher:
         with self._changed:
             if self._is_stopped:
                 return
-            self._views.append(view)
+            if view not in self._views:
+                self._views.append(view)
             if self._thread is None or not self._thread.is_alive():
                 # It may not hold up the end of the process, whatever an engine does.
                 self._thread = threading.Thread(target=self._run, name="dcengine-views", daemon=True)
@@ -169,6 +188,11 @@ class Refresher:
         with self._changed:
             view.hurry()
             self._changed.notify_all()
+
+    def wake(self, view: View) -> None:
+        """Look at *view* at once, and go on with it if it was over."""
+        view.revive()
+        self.watch(view)
 
     def stop(self) -> None:
         """Look no more: the process ends."""

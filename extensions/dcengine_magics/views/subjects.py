@@ -1,17 +1,11 @@
-"""What views look at: batches, jobs, projects, lists; each says how to look and how it is shown."""
+"""What views look at: batches, jobs, lists; each says how to look and how it is shown. Larger ones have modules."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
-from concurrent.futures import TimeoutError as NoAnswer
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from dcengine.batches import BatchHandle
-from dcengine.codec import unpack_failure
-from dcengine.errors import ClusterError, EngineError, NotFound, StoreError
 from dcengine.handles import JobHandle, Link
 from dcengine.lists import Explained, JobList, Leaderboard, Sentence, WorkerList
 from dcengine.verbs import (
@@ -21,50 +15,18 @@ from dcengine.verbs import (
     JobStatus,
     LeaderboardRow,
     ProjectStatus,
-    StageOutput,
     WorkerStatus,
 )
+from dcengine.workloads import Run
 
 from . import rendering, wording
+from .board import BoardSubject
+from .browser import Browser
+from .past import JobPast, PastSubject
+from .sights import Sight, Subject, ask
 
-PATIENCE = 5.0  #: seconds an engine may take to answer
-LOST = (EngineError, StoreError, ClusterError, ConnectionError, NoAnswer, TimeoutError, CancelledError)
 SAMPLE = 200  #: failed items that are read to find the reasons
-PACE_SECONDS = 5.0  #: of recent looks that a project's pace is measured over
 IDLE_LOOKS = 2  #: without anything running, after which a table stays as it is
-
-
-class Sight(NamedTuple):
-    """What there was to see at one moment."""
-
-    html: str
-    text: str
-    is_over: bool
-
-    def bundle(self, note: str = "") -> dict[str, Any]:
-        """Return what is published of it, *note* below."""
-        if not note:
-            return {"text/html": self.html, "text/plain": self.text}
-        return {"text/html": rendering.with_note(self.html, note), "text/plain": f"{self.text}\n{note}"}
-
-
-class Subject(Protocol):
-    """Something that can be looked at."""
-
-    cancel: Callable[[], object] | None
-
-    def look(self, patience: float) -> Sight:
-        """Ask the engine, for at most *patience* seconds a question; raises what it raises, or `TimeoutError`."""
-        ...
-
-
-def ask(link: Link, verb: str, *args: Any, patience: float, **kwargs: Any) -> Any:
-    """Ask for *verb*; raises the `TimeoutError` of futures when no answer came in time."""
-    future = link.start(verb, *args, **kwargs)
-    try:
-        return future.result(patience)
-    finally:
-        future.cancel()
 
 
 class BatchSubject:
@@ -97,49 +59,6 @@ class JobSubject:
         waits = not status.is_final and status.task_state != "leased"
         why = str(ask(self._link, "why", self._id, patience=patience)) if waits else ""
         return Sight(rendering.job_html(status, why), wording.job_text(status, why), status.is_final)
-
-
-class ProjectSubject:
-    """A project: its stages, and how fast its jobs end."""
-
-    cancel: Callable[[], object] | None = None
-
-    def __init__(self, link: Link, name: str, known: str) -> None:
-        self._link, self._name, self._known = link, name, known
-        self._pace = Pace()
-        self._failed: Sequence[FailedItem] = ()
-        self._failures = 0  #: when they were last read
-
-    def look(self, patience: float) -> Sight:
-        try:
-            status: ProjectStatus = ask(self._link, "project", self._name, patience=patience)
-        except NotFound:  # declared here and not told to the engine yet
-            return Sight(rendering.plain_html(self._known), self._known, is_over=True)
-        if status.failed != self._failures:
-            ends: list[StageOutput] = ask(self._link, "failed_jobs", self._name, limit=SAMPLE, patience=patience)
-            self._failed = [
-                FailedItem(end.number, end.job, unpack_failure(end.data).sentence) for end in ends if end.data
-            ]
-            self._failures = status.failed
-        seen = (status, self._pace.note(status.done), self._failed)
-        return Sight(rendering.project_html(*seen), wording.project_text(*seen), not status.open or status.is_paused)
-
-
-class Pace:
-    """How fast a count grows, over the last looks at it."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._looks: deque[tuple[float, int]] = deque()
-
-    def note(self, count: int) -> float:
-        """Take note of *count* as it is now; return how much it grows in a second."""
-        now = self._clock()
-        self._looks.append((now, count))
-        while now - self._looks[0][0] > PACE_SECONDS:
-            self._looks.popleft()
-        since, before = self._looks[0]
-        return max(0.0, (count - before) / (now - since)) if now - since >= 0.5 else 0.0
 
 
 class LeaderboardSubject:
@@ -229,13 +148,18 @@ def subject_of(thing: Any) -> Subject:
         return WorkersSubject(thing)
     if isinstance(thing, Explained):
         return StillSubject(rendering.explanation_html(thing), repr(thing))
+    if isinstance(thing, JobPast):
+        return PastSubject(thing.handle._link, thing.handle.id)
+    if isinstance(thing, JobList) and thing.link is not None:
+        return Browser(thing)
     if isinstance(thing, JobList):
         return StillSubject(rendering.jobs_html(thing), repr(thing))
     if isinstance(thing, Sentence):
         return StillSubject(rendering.sentence_html(thing), repr(thing))
     from dcengine import api  # a project belongs to whichever engine is in use
 
-    return ProjectSubject(api.current(), thing.name, repr(thing))
+    project = thing.project if isinstance(thing, Run) else thing
+    return BoardSubject(api.current(), project.name, repr(thing))
 
 
 def _is_running(link: Link, patience: float) -> bool:

@@ -1,16 +1,17 @@
-"""What is known of jobs, batches and projects as lines of text, for terminals and for readers of source."""
+"""What is known of jobs and batches as lines of text, for terminals and for readers of source."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
-from dcengine.plain import clean, table
-from dcengine.verbs import BatchStatus, FailedItem, JobStatus, ProjectStatus
+from dcengine.plain import clean
+from dcengine.verbs import BatchStatus, FailedItem, JobStatus
 
 from . import figures
 from .figures import Figure, Reason
-from .rendering import Part, job_parts
+from .markup import Part
+from .rendering import job_parts
 
 CELLS = 24  #: of a bar made of letters
 
@@ -20,7 +21,7 @@ def batch_text(status: BatchStatus, failed: Sequence[FailedItem] = ()) -> str:
     whole = status.count or 1
     lines = [f"batch {status.id}  {clean(status.name, 80)}"]
     parts = [("succeeded", (status.done - status.failed) / whole), ("failed", status.failed / whole)]
-    lines.append(f"{_bar(parts)}  {_line(figures.of_batch(status))}")
+    lines.append(f"{bar(parts)}  {line(figures.of_batch(status))}")
     if status.warning is not None and not status.is_final:
         lines.append(f"no worker matches: {clean(status.warning)}")
     return "\n".join([*lines, *_failures(figures.reasons(failed), status.failed)])
@@ -30,7 +31,7 @@ def job_text(status: JobStatus, why: str = "") -> str:
     """Return a job: name, bar and figures, why it does not run or why it failed."""
     lines = [
         f"job {status.id}  {clean(status.name, 80)}",
-        f"{_bar(job_parts(status))}  {_line(figures.of_job(status))}",
+        f"{bar(job_parts(status))}  {line(figures.of_job(status))}",
     ]
     if why and not status.is_final:
         lines.append(clean(why, 400))
@@ -39,31 +40,19 @@ def job_text(status: JobStatus, why: str = "") -> str:
     return "\n".join(lines)
 
 
-def project_text(status: ProjectStatus, per_second: float = 0.0, failed: Sequence[FailedItem] = ()) -> str:
-    """Return a project: a line for each stage, then the figures of all, failed jobs by reason."""
-    rows = []
-    for stage, whole in zip(status.stages, figures.wholes(status.stages), strict=True):
-        counts = stage.counts
-        parts = [("succeeded", counts.get("succeeded", 0) / whole), ("failed", counts.get("failed", 0) / whole)]
-        rows.append((clean(stage.label, 40), _bar(parts), _line(figures.of_stage(stage))))
-    stages = table(("", "", ""), rows).splitlines()[1:]
-    lines = [f"project {clean(status.name, 80)}", *stages, _line(figures.of_project(status, per_second))]
-    if status.warning is not None:
-        lines.append(clean(status.warning, 400))
-    return "\n".join([*lines, *_failures(figures.reasons(failed, "job"), status.failed)])
-
-
 def _failures(found: Sequence[Reason], count: int) -> list[str]:
     rest = count - sum(reason.times for reason in found)
     said = [f"{reason.times:,} x {reason.text} {reason.where}" for reason in found]
     return [*said, f"and {rest:,} more"] if found and rest > 0 else said
 
 
-def _line(said: Iterable[Figure]) -> str:
+def line(said: Iterable[Figure]) -> str:
+    """Return figures as one line."""
     return ", ".join(figure.text for figure in said)
 
 
-def _bar(parts: Iterable[Part]) -> str:
+def bar(parts: Iterable[Part]) -> str:
+    """Return *parts* as a bar made of letters."""
     letters = {"failed": "x", "running": "-"}
     shares = [(kind, share) for kind, share in parts if math.isfinite(share) and share > 0]
     sizes = {kind: max(1, round(min(share, 1.0) * CELLS)) for kind, share in shares}

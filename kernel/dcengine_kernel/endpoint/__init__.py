@@ -12,11 +12,12 @@ from .strays import with_strays
 def endpoint(surroundings: Surroundings) -> Endpoint:
     """Return the addresses at which Jupyter front ends ask."""
     kernels = Kernels(surroundings)
+    sessions = jupyter_sessions.JupyterSessions(kernels)
     routes = [
         *about.routes(surroundings, kernels),
-        *kernel_routes.routes(kernels),
+        *kernel_routes.routes(kernels, sessions.paths_of),
         *channels.routes(kernels),
-        *jupyter_sessions.routes(kernels),
+        *jupyter_sessions.routes(sessions),
         *contents.routes(surroundings),
     ]
     return Endpoint("jupyter", with_strays(routes), close=kernels.close, is_in_use=kernels.is_in_use)

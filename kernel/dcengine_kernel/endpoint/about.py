@@ -18,6 +18,7 @@ from dcengine.verbs import Grant
 
 from . import description
 from .contents.handlers import SANDBOX
+from .kernels import name_of
 from .kernelspecs import DEFAULT, file_of, kernelspecs, model_of
 from .prefixes import prefix_of
 from .refusing import Refused, refusing
@@ -160,7 +161,7 @@ def _may(grant: Grant, resource: str, action: str) -> bool:
 
 
 def _identity(grant: Grant) -> dict[str, Any]:
-    name = grant.nickname or ("owner" if grant.id is None else f"token {grant.id}")
+    name = name_of(grant)
     initials = "".join(word[0] for word in name.split()[:2]).upper()
     return {
         "username": name,

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from dcengine._version import __version__
-from dcengine.server.access import ROLES, Role
+from dcengine.server.access import ROLES, Holder, Role
 from dcengine.server.openapi import SECURITY, TOKENS, sentence
 
 from .shapes import ANSWERS
@@ -67,7 +67,7 @@ def _is_described(route: web.AbstractRoute) -> bool:
     return route.method != "HEAD" and not is_stray(route.method, path)
 
 
-def _operation(route: web.AbstractRoute, path: str, role: Role | None) -> dict[str, Any]:
+def _operation(route: web.AbstractRoute, path: str, role: Role | Holder | None) -> dict[str, Any]:
     places = PLACE.findall(path)
     found: dict[str, Any] = {
         "summary": sentence(inspect.getdoc(route.handler) or ""),

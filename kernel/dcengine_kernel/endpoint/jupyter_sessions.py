@@ -59,9 +59,8 @@ class JupyterSession:
         return {**model, "kernel": model_of(self.kernel), "notebook": {"path": self.path, "name": self.name}}
 
 
-def routes(kernels: Kernels) -> list[EndpointRoute]:
+def routes(sessions: JupyterSessions) -> list[EndpointRoute]:
     """Return the addresses at which Jupyter sessions are asked for."""
-    sessions = JupyterSessions(kernels)
     return [
         EndpointRoute("GET", "/api/sessions", "submit", sessions.sessions),
         EndpointRoute("POST", "/api/sessions", "submit", refusing(_unknown_told(sessions.start))),
@@ -93,6 +92,10 @@ class JupyterSessions:
         self._kernels = kernels
         self._sessions: dict[str, JupyterSession] = {}
         self._turns: dict[str, asyncio.Lock] = {}  #: by path: who asks twice at once gets one kernel
+
+    def paths_of(self, kernel: Kernel) -> list[str]:
+        """Return the paths of the documents that have *kernel*."""
+        return [session.path for session in self._sessions.values() if session.kernel is kernel]
 
     # ---- what is asked ---------------------------------------------------------------------
 

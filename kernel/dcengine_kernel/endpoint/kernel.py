@@ -33,6 +33,7 @@ _quiet = logger.getChild("manager")
 _quiet.setLevel(logging.CRITICAL + 1)
 
 LOOK_SECONDS = 0.5  #: between two looks whether the process lives
+CODE_SHOWN = 500  #: characters of what it runs
 START_SECONDS = 60.0  #: that a kernel may take to say something
 SHUTDOWN_SECONDS = 4.0  #: that it may take to end by itself, and after a signal
 CRASHES, CRASH_SECONDS = 5, 60.0  #: so many in so short a time, and it is not started again
@@ -49,7 +50,11 @@ class _State(msgspec.Struct):
     execution_state: str = ""
 
 
-_PARENT, _STATE = msgspec.json.Decoder(_Parent), msgspec.json.Decoder(_State)
+class _Input(msgspec.Struct):
+    code: str = ""
+
+
+_PARENT, _STATE, _INPUT = msgspec.json.Decoder(_Parent), msgspec.json.Decoder(_State), msgspec.json.Decoder(_Input)
 
 
 class _OneSpec(KernelSpecManager):
@@ -72,8 +77,11 @@ def _connection_file(id: str) -> str:
 class Kernel:
     """A kernel that was started here; *id* is the same across its restarts."""
 
-    def __init__(self, id: str, name: str, spec: KernelSpec, context: Any, *, is_admins: bool) -> None:
+    def __init__(self, id: str, name: str, spec: KernelSpec, context: Any, *, is_admins: bool, whose: str = "") -> None:
         self.id, self.name = id, name
+        self.language, self.whose = str(spec.language), whose
+        self.started = time.time()  #: its process, the newest
+        self.running: dict[str, tuple[str, float]] = {}  #: by request: how its code begins, and since when
         self.is_elsewhere = bool(tags_in(spec.metadata))  #: on a worker
         self.is_admins = is_admins  #: it acts with a token that may do everything
         self.last_activity = time.time()
@@ -175,6 +183,7 @@ class Kernel:
         self._phase = "restarting" if self._ear or self._phase == "dead" else "starting"
         self._stop_hearing()
         self._busy.clear()
+        self.running.clear()
         self._heard.clear()
         try:
             await start()
@@ -187,7 +196,7 @@ class Kernel:
         except Exception as error:  # of a provisioner, of the system, or of the kernel
             self._die()
             raise self._not_started(error) from error
-        self._phase = "running"
+        self._phase, self.started = "running", time.time()
 
     async def _until_heard(self) -> None:
         """Wait for the first word of a new process; raises `ChildProcessError` if it ends before, or says none."""
@@ -260,6 +269,7 @@ class Kernel:
     def _die(self) -> None:
         self._phase = "dead"
         self._busy.clear()
+        self.running.clear()
         self.tell_state("dead")
         for link in self.links.values():
             link.give_up()
@@ -278,7 +288,10 @@ class Kernel:
             return  # of a question of ours
         self._note_activity()
         try:
-            if header_of(parts).msg_type != "status":
+            kind = header_of(parts).msg_type
+            if kind == "execute_input":
+                self._note_input(parts)
+            if kind != "status":
                 return
             state, parent = _STATE.decode(parts[3]).execution_state, _PARENT.decode(parts[1]).msg_id
         except (Garbled, ValueError, RecursionError):
@@ -287,8 +300,15 @@ class Kernel:
             self._busy.add(parent)
         elif state == "idle":
             self._busy.discard(parent)
+            self.running.pop(parent, None)
         if topic.endswith(b".status") and self._ear is not None:
-            self._ear.narrow(topic)  # what it prints is for the links
+            self._ear.narrow(topic, topic.removesuffix(b"status") + b"execute_input")  # what it prints is for the links
+
+    def _note_input(self, parts: list[bytes]) -> None:
+        """Take note of the code that it begins to run."""
+        parent, code = _PARENT.decode(parts[1]).msg_id, _INPUT.decode(parts[3]).code
+        if parent in self._busy:
+            self.running[parent] = code[:CODE_SHOWN], time.time()
 
     def _note_activity(self) -> None:
         self.last_activity = time.time()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
 from dcengine.endpoints import EndpointRoute
-from dcengine.server.access import GRANT, token_of
+from dcengine.server.access import GRANT, SUFFICES, Role, token_of
 from dcengine.server.answers import json_answer
 
 from .bodies import body_of, fit
 from .kernels import Kernels, model_of
 from .prefixes import prefix_of
 from .refusing import refusing
+from .shapes import ShownKernel
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
 
 
 class _Start(msgspec.Struct):
@@ -27,10 +32,11 @@ class _Start(msgspec.Struct):
 _START = msgspec.json.Decoder(_Start)
 
 
-def routes(kernels: Kernels) -> list[EndpointRoute]:
-    """Return the addresses at which kernels are asked for."""
-    asked = _KernelRoutes(kernels)
+def routes(kernels: Kernels, paths_of: Callable[[Kernel], list[str]]) -> list[EndpointRoute]:
+    """Return the addresses at which kernels are asked for; *paths_of* one are its documents."""
+    asked = _KernelRoutes(kernels, paths_of)
     return [
+        EndpointRoute("GET", "/api/running-kernels", "view", asked.shown),
         EndpointRoute("GET", "/api/kernels", "submit", asked.kernels),
         EndpointRoute("POST", "/api/kernels", "submit", refusing(asked.start)),
         EndpointRoute("GET", "/api/kernels/{id}", "submit", refusing(asked.kernel)),
@@ -41,8 +47,22 @@ def routes(kernels: Kernels) -> list[EndpointRoute]:
 
 
 class _KernelRoutes:
-    def __init__(self, kernels: Kernels) -> None:
-        self._kernels = kernels
+    def __init__(self, kernels: Kernels, paths_of: Callable[[Kernel], list[str]]) -> None:
+        self._kernels, self._paths_of = kernels, paths_of
+
+    async def shown(self, request: web.Request) -> web.Response:
+        """Return the kernels that run, with whose they are and what they do."""
+        grant = request[GRANT]
+        may_use = grant is not None and Role(grant.role) in SUFFICES[Role.SUBMIT]
+        return json_answer([self._shown(kernel, may_use=may_use) for kernel in self._kernels.of(grant)])
+
+    def _shown(self, kernel: Kernel, *, may_use: bool) -> ShownKernel:
+        code, since = next(iter(kernel.running.values()), ("", None))
+        return ShownKernel(
+            id=kernel.id, name=kernel.name, language=kernel.language, whose=kernel.whose, state=kernel.state,
+            started=kernel.started, last_activity=kernel.last_activity, connections=kernel.connections,
+            documents=self._paths_of(kernel), running=code if may_use else "", running_since=since, may_use=may_use,
+        )  # fmt: skip
 
     async def kernels(self, request: web.Request) -> web.Response:
         """Return the kernels that run."""

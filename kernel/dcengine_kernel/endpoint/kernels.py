@@ -127,6 +127,7 @@ class Kernels:
         finally:
             del self._starting[id]
         logger.info("kernel %s (%s) runs", kernel.short_id, kernel.name)
+        await self._surroundings.verbs.note_kernel(kernel.name)
         return kernel
 
     def link(self, kernel: Kernel, session_id: str) -> Link:
@@ -145,6 +146,7 @@ class Kernels:
             self._last_activity = datetime.now(timezone.utc)
             await kernel.end(now=now)
             logger.info("kernel %s has ended", kernel.short_id)
+            await self._surroundings.verbs.note_kernel(kernel.name, has_ended=True)
 
     async def close(self) -> None:
         """End all kernels: the application ends."""
@@ -193,7 +195,7 @@ class Kernels:
         if self._context is None:
             self._context = new_context()
         is_admins = grant is not None and grant.role == "admin"
-        return Kernel(id, name, specs[name], self._context, is_admins=is_admins)
+        return Kernel(id, name, specs[name], self._context, is_admins=is_admins, whose=name_of(grant))
 
     async def _begin(self, kernel: Kernel, env: dict[str, str], folder: str) -> None:
         self._refuse_while_closing()
@@ -229,6 +231,13 @@ class Kernels:
 def _load() -> None:
     """Load what speaks with kernels: that takes a third of a second, which the loop does not have."""
     importlib.import_module(f"{__package__}.kernel")
+
+
+def name_of(grant: Grant | None) -> str:
+    """Return what people call whoever has *grant*."""
+    if grant is None:
+        return ""
+    return grant.nickname or ("owner" if grant.id is None else f"token {grant.id}")
 
 
 def moment(seconds: float) -> datetime:

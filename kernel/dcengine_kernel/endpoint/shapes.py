@@ -56,6 +56,23 @@ class Kernel(Struct):
     connections: int
 
 
+class ShownKernel(Struct, frozen=True, kw_only=True):
+    """A kernel as the dashboard shows it."""
+
+    id: str
+    name: str
+    language: str
+    whose: str  #: nickname or number of the token that it was started with
+    state: str  #: in Jupyter's words
+    started: float  #: Unix seconds
+    last_activity: float
+    connections: int  #: websockets that are open
+    documents: list[str]  #: paths of those that have it
+    running: str  #: how the code begins that runs; told to those who may use the kernel
+    running_since: float | None
+    may_use: bool  #: whether whoever asks may interrupt it, and shut it down
+
+
 class JupyterSession(Struct):
     """A path, and the kernel that runs for it."""
 
@@ -100,6 +117,7 @@ ANSWERS: Mapping[tuple[str, str], tuple[int, Any]] = {
     ("GET", "/api/kernelspecs"): (200, Kernelspecs),
     ("GET", "/api/kernelspecs/{name}"): (200, Kernelspec),
     ("GET", "/api/kernels"): (200, list[Kernel]),
+    ("GET", "/api/running-kernels"): (200, list[ShownKernel]),
     ("POST", "/api/kernels"): (201, Kernel),
     ("GET", KERNEL): (200, Kernel),
     ("DELETE", KERNEL): NOTHING,

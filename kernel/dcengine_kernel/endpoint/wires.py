@@ -54,9 +54,10 @@ class Wire:
         self._look_soon()  # sending may have swallowed the news that something came
         return True
 
-    def narrow(self, topic: bytes) -> None:
-        """Hear from now on only what a kernel says of *topic*."""
-        self._plain.setsockopt(zmq.SUBSCRIBE, topic)
+    def narrow(self, *topics: bytes) -> None:
+        """Hear from now on only what a kernel says of *topics*."""
+        for topic in topics:
+            self._plain.setsockopt(zmq.SUBSCRIBE, topic)
         self._plain.setsockopt(zmq.UNSUBSCRIBE, b"")
 
     def close(self) -> None:
