@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ NOTEBOOK = Path(__file__).with_name("01-quickstart.ipynb")
 FOLDER = Path("build")
 PAGE, DB = FOLDER / "quickstart.html", FOLDER / "quickstart.db"
 CELL_SECONDS = 120
+TRIES = 3  #: to start the kernel
 
 console = Console(highlight=False)
 
@@ -58,16 +60,30 @@ def execute(notebook: NotebookNode) -> None:
         def end(cell: NotebookNode, cell_index: int, **_: object) -> None:
             progress.advance(bar)
 
-        client = NotebookClient(
-            notebook,
-            kernel_name="dcengine",
-            timeout=CELL_SECONDS,
-            resources={"metadata": {"path": str(FOLDER)}},
-            config=Config(KernelManager={"transport_encryption": "auto"}),
-            on_cell_execute=begin,
-            on_cell_executed=end,
-        )
-        asyncio.run(run_cells(client))
+        for tries_left in reversed(range(TRIES)):
+            client = NotebookClient(
+                notebook,
+                kernel_name="dcengine",
+                timeout=CELL_SECONDS,
+                resources={"metadata": {"path": str(FOLDER)}},
+                config=Config(KernelManager={"transport_encryption": "auto"}),
+                on_cell_execute=begin,
+                on_cell_executed=end,
+            )
+            try:
+                asyncio.run(run_cells(client))
+                break
+            except RuntimeError as error:
+                if not (tries_left and has_no_kernel(client, error)):
+                    raise
+
+
+def has_no_kernel(client: NotebookClient, error: RuntimeError) -> bool:
+    """Return whether *error* is that the kernel did not start: its ports were free when they were chosen, and no more."""
+    if isinstance(error, (CellExecutionError, DeadKernelError)) or "died before" not in str(error):
+        return False
+    atexit.unregister(client._cleanup_kernel)  # done already, and it would complain about that
+    return True
 
 
 async def run_cells(client: NotebookClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 import websocket
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Route, expect
 
 import dcengine
 from dcengine.api import current
@@ -227,6 +228,27 @@ def test_workers_are_found_by_text_and_by_tags_and_are_sorted(page: Page, farm: 
     assert inside.locator("tbody tr td:first-child").all_inner_texts() == ["w2", "w1"]
     page.reload()
     expect(page.get_by_label("Tags")).to_have_value("zoo")
+
+
+def test_an_answer_that_comes_late_is_not_shown_in_place_of_a_newer_one(page: Page, farm: Farm) -> None:
+    farm.lease("box-1", "bob", gpu=None, ram="64")
+    farm.lease("box-2", "carol", ram="16")
+    held: list[Route] = []
+    for_all = re.compile(r"/v1/outside-workers/found\?(?!.*text=carol)")
+    open_at(page, farm, "workers")
+    outside = page.get_by_role("region", name="Outside workers")
+    expect(outside.locator("tbody tr")).to_have_count(2)
+
+    page.route(for_all, lambda route: held.append(route))
+    eventually(lambda: (page.wait_for_timeout(50), held)[1])
+    page.get_by_label("Text").fill("carol")
+    expect(outside.locator("tbody tr")).to_have_count(1)
+    with page.expect_response(for_all):
+        for each in held:
+            each.continue_()
+
+    page.wait_for_timeout(200)
+    expect(outside.locator("tbody tr")).to_have_count(1, timeout=1)
 
 
 def test_a_worker_shows_where_its_tags_are_from_what_it_did_and_what_failed(page: Page, farm: Farm) -> None:

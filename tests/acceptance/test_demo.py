@@ -26,6 +26,26 @@ from tests.engines import environment, eventually, family, gone
 
 DEMO = Path(__file__).resolve().parents[2] / "notebooks/demo.py"
 PATIENCE = 90.0  #: seconds one run may take
+WITH_A_TAKEN_PORT = """
+import socket, sys
+sys.path.insert(0, sys.argv[1])
+import demo
+from jupyter_client.provisioning.local_provisioner import LocalPortCache
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+taken = socket.create_server(("127.0.0.1", 0))
+find, chosen = LocalPortCache.find_available_port, []
+
+def find_badly(cache, ip):
+    chosen.append(find(cache, ip) if chosen else taken.getsockname()[1])
+    return chosen[-1]
+
+LocalPortCache.find_available_port = find_badly
+demo.FOLDER.mkdir()
+notebook = new_notebook(cells=[new_markdown_cell("# Say"), new_code_cell("print(6 * 7)")])
+demo.execute(notebook)
+print(notebook.cells[1].outputs[0].text, len(chosen))
+"""
 
 
 class Run(NamedTuple):
@@ -160,3 +180,15 @@ def has_begun(job: int) -> bool:
     except dcengine.NotFound:
         return False
     return True
+
+
+def test_a_kernel_whose_port_another_program_has_taken_is_started_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WITH_A_TAKEN_PORT, str(DEMO.parent)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("42\n 10\n")
+    assert "Address already in use" in done.stderr
+    assert "atexit" not in done.stderr

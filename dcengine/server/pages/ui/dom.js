@@ -1,7 +1,5 @@
 // Elements made in one expression. Texts become text nodes: nothing that anybody has said is ever read as HTML.
 
-export { renew } from "./renew.js";
-
 /** An element: `h("a.name", {href}, "text", child, [more])`. What is null or false is left out. */
 export function h(what, properties = {}, ...children) {
   if (isChild(properties)) [properties, children] = [{}, [properties, ...children]];

@@ -21,10 +21,10 @@ export class Place {
   }
 
   /**
-   * Call `refresh` now, and again after events that `concerns` lets through: at most once in `pause` milliseconds, and
-   * not while nobody looks.
+   * Call `refresh` now, and again after events that `concerns` lets through and `every` so many seconds, for what no
+   * event tells of: at most once in `pause` milliseconds, one after the other, and not while nobody looks.
    */
-  live(refresh, { concerns = () => true, pause = 1000 } = {}) {
+  live(refresh, { concerns = () => true, pause = 1000, every = null } = {}) {
     let due = true;
     let running = false;
     let timer = null;
@@ -38,22 +38,16 @@ export class Place {
       running = false;
       look();
     };
-    const hear = (events) => {
-      if (events.length && !events.some(concerns)) return;
+    const again = () => {
       due = true;
       look();
     };
-    const forget = this.stream.listen(hear);
+    const forget = this.stream.listen((events) => (!events.length || events.some(concerns)) && again());
+    const clock = every && setInterval(() => this.stream.isLost || again(), every * 1000);
     document.addEventListener("visibilitychange", look, { signal: this.signal });
-    this.signal.addEventListener("abort", () => (forget(), clearTimeout(timer)));
+    this.signal.addEventListener("abort", () => (forget(), clearTimeout(timer), clearInterval(clock)));
     this.#firsts.push(look());
-    return () => hear([]);
-  }
-
-  /** Call `refresh` every so many seconds while somebody looks: for what no event tells of. */
-  every(seconds, refresh) {
-    const timer = setInterval(() => document.hidden || this.stream.isLost || this.#try(refresh), seconds * 1000);
-    this.signal.addEventListener("abort", () => clearInterval(timer));
+    return again;
   }
 
   async #try(refresh) {

@@ -2,8 +2,9 @@
 
 import { get } from "../access.js";
 import { Bars } from "../chart.js";
-import { h, renew } from "../dom.js";
+import { h } from "../dom.js";
 import { button, card, link, named, state, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count, many, moment } from "../words.js";
 import { SPANS } from "./leaderboard.js";
 
@@ -14,8 +15,7 @@ export async function view(place) {
   const { name } = place.parameters;
   const head = h("div");
   const told = reporter();
-  const now = place.live(refresh, { concerns: (event) => event.contributor === name, pause: 3000 });
-  place.every(15, refresh); // bans are no events
+  const now = place.live(refresh, { concerns: (event) => event.contributor === name, pause: 3000, every: 15 }); // bans are no events
   return [head, told.element];
 
   async function refresh() {

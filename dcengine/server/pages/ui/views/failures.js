@@ -1,8 +1,9 @@
 // What has failed, those alike together, and all of them queued again at once.
 
 import { get } from "../access.js";
-import { h, renew } from "../dom.js";
+import { h } from "../dom.js";
 import { button, link, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count, many, moment } from "../words.js";
 
 export async function view(place) {
@@ -19,8 +20,7 @@ export async function view(place) {
     ["Last", (group) => h("span", { title: moment(group.newest) }, ago(group.newest)), "", (group) => -group.newest],
     ...(place.may("submit") ? [["", again]] : []),
   ];
-  const now = place.live(refresh, { concerns: (event) => ["failed", "reopened"].includes(event.kind), pause: 3000 });
-  place.every(15, refresh); // "3 min ago"
+  const now = place.live(refresh, { concerns: (event) => ["failed", "reopened"].includes(event.kind), pause: 3000, every: 15 }); // "3 min ago"
   return [h("h1", "Failures", project && h("span.quiet", " of ", h("bdi", project))), project && h("p", h("a", { href: "#/failures" }, "of all projects")), found];
 
   async function refresh() {

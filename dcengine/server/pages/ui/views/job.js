@@ -21,9 +21,8 @@ export async function view(place) {
   const printed = output(path, place.signal);
   const pictures = new Pictures(place.signal);
   const concerns = (event) => event.job === first.id || (event.batch !== undefined && event.batch === first.batch);
-  place.live(refresh, { concerns });
+  place.live(refresh, { concerns, every: 2 }); // progress is no event
   place.live(tell, { concerns });
-  place.every(2, refresh); // progress is no event
   return [head, card("Output", printed.element), card("What happened", past)];
 
   async function refresh() {

@@ -1,8 +1,9 @@
 // The Jupyter kernels that this engine runs: whose they are, and what they do.
 
 import { get } from "../access.js";
-import { h, renew } from "../dom.js";
+import { h } from "../dom.js";
 import { button, firstSteps, state, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count, moment } from "../words.js";
 import { addressed } from "./welcome.js";
 
@@ -20,8 +21,7 @@ export async function view(place) {
     ["Last heard", (kernel) => ago(kernel.last_activity)],
     ["", acts],
   ];
-  const now = place.live(refresh, { concerns: () => false });
-  place.every(2, refresh); // no event tells of kernels
+  const now = place.live(refresh, { concerns: () => false, every: 2 }); // no event tells of kernels
   return [h("h1", "Kernels"), found];
 
   async function refresh() {

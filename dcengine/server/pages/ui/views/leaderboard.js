@@ -1,8 +1,9 @@
 // Who has done how much.
 
 import { get } from "../access.js";
-import { h, renew } from "../dom.js";
+import { h } from "../dom.js";
 import { link, progressBar, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { count } from "../words.js";
 
 export const SPANS = [["day", "24 hours"], ["week", "7 days"], ["month", "30 days"], ["all", "all time"]];
@@ -13,8 +14,7 @@ export async function view(place) {
   const project = place.query.project ?? "";
   const span = place.query.span ?? "all";
   const found = h("div");
-  place.live(refresh, { concerns: (event) => event.credit && (project ? event.project === project : event.project !== CALLS), pause: 3000 });
-  place.every(60, refresh); // hours go by
+  place.live(refresh, { concerns: (event) => event.credit && (project ? event.project === project : event.project !== CALLS), pause: 3000, every: 60 }); // hours go by
   return [h("h1", "Leaderboard"), choose(), found];
 
   function choose() {

@@ -1,8 +1,9 @@
 // What the token of whoever looks has brought, done and holds: all that a volunteer sees.
 
 import { get } from "../access.js";
-import { h, renew, update } from "../dom.js";
+import { h, update } from "../dom.js";
 import { card, firstSteps, link, named, state, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count, duration, many } from "../words.js";
 import { reporter } from "./contributor.js";
 import { columns } from "./jobs.js";
@@ -24,8 +25,7 @@ export async function view(place) {
   const [head, told, brought] = [h("div"), h("div"), h("div")];
   const away = h("p.warning", { hidden: true }, "The engine does not answer; this page goes on by itself.");
   const reporters = new WeakMap();
-  place.live(refresh, { pause: 2000 });
-  place.every(3, refresh); // not every token may follow the events
+  place.live(refresh, { pause: 2000, every: 3 }); // not every token may follow the events
   return [away, head, told, brought];
 
   async function refresh() {

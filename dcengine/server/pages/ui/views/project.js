@@ -27,10 +27,8 @@ export async function view(place) {
   const zips = new Zips(name, { path, signal: place.signal });
   const plots = throughput(place, path);
   const outcome = comingOut(place, path, name);
-  place.live(refresh, { concerns });
-  place.every(5, refresh); // what is left is done sooner or later, also while nothing happens
-  place.live(plots.draw, { concerns: (event) => concerns(event) && event.kind === "succeeded", pause: 5000 });
-  place.every(30, plots.draw);
+  place.live(refresh, { concerns, every: 5 }); // what is left is done sooner or later, also while nothing happens
+  place.live(plots.draw, { concerns: (event) => concerns(event) && event.kind === "succeeded", pause: 5000, every: 30 });
   place.live(outcome.draw, { concerns: (event) => concerns(event) && event.kind === "succeeded", pause: 2000 });
   const page = h("div.drop", head, outcome.last, card("Stages", funnel.element, zips.element), card("Throughput", plots.element), card("What comes out", outcome.samples), place.may("admin") && webhooks(place, name));
   if (mayAct) takeDropped(page, (files) => addJobs(name, { files }), place.signal);

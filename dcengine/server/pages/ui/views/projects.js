@@ -13,8 +13,7 @@ export async function view(place) {
   const cards = h("div.cards");
   const calls = h("div");
   const make = place.may("submit") && h("div.acts", await waysToBegin(place), h("button.primary", { type: "button", onclick: () => declare() }, "New project"));
-  place.live(refresh);
-  place.every(5, refresh); // speed and what is left change also while nothing happens
+  place.live(refresh, { every: 5 }); // speed and what is left change also while nothing happens
   return [h("div.head", h("h1", "Projects"), make), cards, calls];
 
   async function refresh() {

@@ -1,9 +1,10 @@
 // Who else is told what becomes of a project: a card for administrators. The secret of a new one is shown once.
 
 import { act, get } from "../access.js";
-import { h, renew } from "../dom.js";
+import { h } from "../dom.js";
 import { Wrong, openForm } from "../forms.js";
 import { button, card, command, field, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count, moment } from "../words.js";
 
 const EVENTS = [
@@ -30,8 +31,7 @@ export function webhooks(place, name) {
     ["Last", last],
     ["", acts],
   ];
-  place.live(draw, { concerns: () => false });
-  place.every(SOON, draw);
+  place.live(draw, { concerns: () => false, every: SOON });
   return card("Webhooks", secret, found, h("div.acts", add));
 
   async function draw() {

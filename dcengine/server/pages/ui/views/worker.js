@@ -1,8 +1,9 @@
 // One worker: what it has, what it runs, what it did, what went wrong there.
 
 import { act, get } from "../access.js";
-import { h, renew } from "../dom.js";
+import { h } from "../dom.js";
 import { card, field, formDialog, link, named, state, table } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count, moment } from "../words.js";
 import { columns } from "./jobs.js";
 import { held, perHour, runs, stateOf, tagText } from "./workers.js";
@@ -12,8 +13,7 @@ export async function view(place) {
   const head = h("div");
   const failed = h("div");
   const done = h("div");
-  const now = place.live(refresh, { concerns: (event) => event.worker === name, pause: 2000 });
-  place.every(5, refresh);
+  const now = place.live(refresh, { concerns: (event) => event.worker === name, pause: 2000, every: 5 });
   return [head, card("What failed there last", failed), card("Jobs that it has, or had last", done)];
 
   async function refresh() {

@@ -1,8 +1,9 @@
 // Who works: the machines of the cluster, and outside workers.
 
 import { get } from "../access.js";
-import { h, renew, say } from "../dom.js";
+import { h, say } from "../dom.js";
 import { heads, link, named, orderOf, row, sorted, state } from "../parts.js";
+import { renew } from "../renew.js";
 import { ago, count } from "../words.js";
 import { invitation } from "./welcome.js";
 
@@ -19,11 +20,12 @@ export async function view(place) {
   const text = h("input", { type: "search", name: "text", value: place.query.text ?? "", placeholder: "name, tag, project", oninput: find });
   const tags = h("input", { type: "search", name: "tags", value: place.query.tags ?? "", placeholder: "gpu, memory>=16GiB", spellcheck: "false" });
   let number = 0;
+  let outsiders = NOBODY;
+  let asked = 0; // how often outside workers were asked for
   let found = null; // has what is typed looked for, soon
   find();
-  const now = place.live(refresh, { concerns: () => number < MANY, pause: 2000 });
+  const now = place.live(refresh, { concerns: () => number < MANY, pause: 2000, every: 5 });
   found = place.live(refreshOutside, { concerns: () => false, pause: 200 });
-  place.every(5, refresh);
   return [h("h1", "Workers"), filters(), remark, inside.element, outside.element];
 
   function filters() {
@@ -38,24 +40,29 @@ export async function view(place) {
     found?.();
   }
 
-  function findOutside() {
-    return get("v1/outside-workers/found", { tags: place.query.tags || null, ...outside.wish() }, place.signal);
+  async function findOutside() {
+    const mine = ++asked;
+    const answer = await get("v1/outside-workers/found", { tags: place.query.tags || null, ...outside.wish() }, place.signal);
+    if (mine === asked) outsiders = answer; // one that comes late tells of what was looked for before
   }
 
   async function refreshOutside() {
-    if (number) {
-      const outsiders = await findOutside();
-      outside.show(outsiders.workers, outsiders);
-    }
+    if (!number) return;
+    await findOutside();
+    outside.show(outsiders.workers, outsiders);
   }
 
   async function refresh() {
     const expression = place.query.tags || null;
-    const [machines, outsiders, said] = await Promise.all([
+    const [machines, said] = await Promise.all([
       get("v1/workers", { tags: expression }, place.signal),
-      findOutside(),
       expression && get("v1/explain", { tags: expression }, place.signal),
-    ]).catch((error) => (error.status === 400 && expression ? [[], NOBODY, { sentence: error.message }] : Promise.reject(error)));
+      findOutside(),
+    ]).catch((error) => {
+      if (error.status !== 400 || !expression) throw error;
+      outsiders = NOBODY;
+      return [[], { sentence: error.message }];
+    });
     number = machines.length + outsiders.total;
     inside.show(machines);
     outside.show(outsiders.workers, outsiders);
