@@ -30,6 +30,12 @@ pytestmark = [
 SECRET = "a-secret-that-nobody-may-read"
 PHONE = {"width": 390, "height": 844}
 OURS = ("workers", "workers/w1", "leaderboard", "contributors/bob", "failures", "kernels", "settings", "mine")
+WATCH_ROWS = """(table) => {
+    window.rows = 0;
+    const look = () => { window.rows = Math.max(window.rows, table.querySelectorAll("tbody tr").length); };
+    new MutationObserver(look).observe(table, {childList: true, subtree: true});
+    look();
+}"""
 NICKNAMES = {
     "html": '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>',
     "turned": "\u202egnp.exe\u2066",
@@ -243,12 +249,14 @@ def test_an_answer_that_comes_late_is_not_shown_in_place_of_a_newer_one(page: Pa
     eventually(lambda: (page.wait_for_timeout(50), held)[1])
     page.get_by_label("Text").fill("carol")
     expect(outside.locator("tbody tr")).to_have_count(1)
+    outside.evaluate(WATCH_ROWS)
     with page.expect_response(for_all):
         for each in held:
             each.continue_()
+    with page.expect_response(re.compile("/v1/outside-workers/found.*text=carol")):
+        pass
 
-    page.wait_for_timeout(200)
-    expect(outside.locator("tbody tr")).to_have_count(1, timeout=1)
+    assert page.evaluate("window.rows") == 1
 
 
 def test_a_worker_shows_where_its_tags_are_from_what_it_did_and_what_failed(page: Page, farm: Farm) -> None:
