@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any, Literal, NamedTuple, TextIO
 from . import codec
 from .errors import DcengineError, InvalidOption
 from .handles import Link
+from .replacing import replacing
 from .verbs import ProjectStatus, StageOutput
 
 Format = Literal["jsonl", "csv"]
@@ -155,25 +155,8 @@ def into(target: str) -> Iterator[TextIO]:
         with _writable(path, target) as file:
             yield file
     else:
-        with _renamed(path, target) as file:
+        with replacing(path, lambda partial: _writable(partial, target, mode="x")) as file:
             yield file
-
-
-@contextmanager
-def _renamed(path: Path, target: str) -> Iterator[TextIO]:
-    """Open a new file that takes the place of *path* at its end; nothing of it is left if it fails."""
-    partial = path.with_name(f".{path.name[:200]}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)  # of a process that was killed
-    file = _writable(partial, target, mode="x")  # follows no link that somebody has put there
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _writable(path: Path, target: str, *, mode: Literal["w", "x"] = "w") -> TextIO:

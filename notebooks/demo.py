@@ -79,7 +79,7 @@ def execute(notebook: NotebookNode) -> None:
 
 
 def has_no_kernel(client: NotebookClient, error: RuntimeError) -> bool:
-    """Return whether *error* is that the kernel did not start: its ports were free when they were chosen, and no more."""
+    """Return whether *error* is that the kernel did not start: a port that was free is so no more."""
     if isinstance(error, (CellExecutionError, DeadKernelError)) or "died before" not in str(error):
         return False
     atexit.unregister(client._cleanup_kernel)  # done already, and it would complain about that

@@ -157,11 +157,6 @@ class Dispatch(Placement):
             self._hold(slot, n, source.tags)
             self._own(self._run_leased(leased, slot, n, source))
 
-    def _gathers(self, source: TaskSource) -> bool:
-        """Tell whether tasks of *source* take what is read from the file: their last part may be in the same commit."""
-        stage = self._stages.get(source.stage)
-        return stage is not None and stage.shape == "gather"
-
     def _lease(
         self,
         source: TaskSource,

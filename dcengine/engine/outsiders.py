@@ -20,9 +20,8 @@ from ..cluster import ClusterSettings
 from ..errors import EngineBusy, InvalidOption, NotFound, StoreError
 from ..events import Kind
 from ..jobs import LEASE_SECONDS, Project, Stage, State, Task
-from ..store import now
 from ..store.noting import Noted
-from ..store.outsiders import AddWorker, RemoveWorkers, SaveWorkers, StoredWorker
+from ..store.outsiders import AddWorker, RemoveWorkers, SaveWorkers
 from ..tags import parse
 from ..verbs import Heartbeat, LeasedTask, LeaseRequest, OutsideWorker, Registered, Registration, TaskAnswer
 from .allowances import Promise
@@ -31,6 +30,7 @@ from .dispatch import to_the_end
 from .hands import Held, token_of
 from .leases import DONE, Leases
 from .outcomes import Outcome
+from .outsider import Outsider, status_of, stored_form
 from .worker_names import new_name
 
 logger = logging.getLogger(__name__)
@@ -44,35 +44,6 @@ NICKNAME_LIMIT, NAME_LIMIT, PROGRESS_LIMIT = 200, 200, 500  #: characters
 
 class OwnRequest(LeaseRequest, frozen=True, kw_only=True):
     """A registered worker's wish for tasks; nobody else may lease under its name."""
-
-
-class Outsider(msgspec.Struct):
-    """What is known of an outside worker."""
-
-    project: str
-    stage: str
-    name: str
-    nickname: str
-    first_seen: float  #: Unix seconds
-    last_seen: float
-    heard: float  #: by the monotonic clock
-    completed: int = 0
-    progress: str = ""
-    holding: dict[str, int] = {}  #: numbers of the jobs by the tokens of the leases, some of which may have ended
-    last_said: str = ""  #: the token of the lease that it has spoken its last word of
-    digest: bytes = b""  #: of its secret; empty for one that has none
-    is_unsaved: bool = False
-    is_noted: bool = False  #: it was written down that it came
-    tags: dict[str, str | None] = {}
-    grant: int | None = None  #: the token that it has shown last
-
-    def hear(self) -> None:
-        """Take note of a sign of life."""
-        self.last_seen, self.heard, self.is_unsaved = time.time(), time.monotonic(), True
-
-    @property
-    def row(self) -> tuple[int, int, str, bytes]:
-        return int(self.last_seen * 1e6), self.completed, self.progress, self.digest
 
 
 class Outsiders(Leases):
@@ -108,7 +79,7 @@ class Outsiders(Leases):
         )  # fmt: skip
         self._outsiders[project, name] = outsider
         try:
-            await self._submit(AddWorker(_stored(outsider)), 0, lambda _: self._know_outsider(outsider))
+            await self._submit(AddWorker(stored_form(outsider)), 0, lambda _: self._know_outsider(outsider))
         except BaseException:
             if outsider.digest not in self._registered:
                 self._outsiders.pop((project, name), None)
@@ -123,7 +94,7 @@ class Outsiders(Leases):
         """
         outsider = self._outsider_shown_by(secret)
         self._hear_outsider(outsider)
-        return _status(outsider, tokens=list(outsider.holding))
+        return status_of(outsider, tokens=list(outsider.holding))
 
     async def lease_as(
         self, secret: str, *, n: int = 1, wait: float = 0.0, is_volunteer: bool = False, grant: int | None = None
@@ -188,7 +159,7 @@ class Outsiders(Leases):
 
     def _shown(self, outsider: Outsider) -> OutsideWorker:
         return msgspec.structs.replace(
-            _status(outsider), jobs=[self._leases[token].task.job for token in outsider.holding],
+            status_of(outsider), jobs=[self._leases[token].task.job for token in outsider.holding],
             per_hour=self._per_hour(outsider),
         )  # fmt: skip
 
@@ -387,23 +358,6 @@ class Outsiders(Leases):
         """Return *n* of *outsiders* that hold nothing, those silent for longest first."""
         idle = [each for each in outsiders if not any(token in self._leases for token in each.holding)]
         return sorted(idle, key=lambda each: each.heard)[:n]
-
-
-def _status(outsider: Outsider, *, tokens: list[str] | None = None) -> OutsideWorker:
-    """Return *outsider* as people see it; only to itself with the *tokens* of its leases."""
-    return OutsideWorker(
-        name=outsider.name, project=outsider.project, stage=outsider.stage, nickname=outsider.nickname,
-        first_seen=outsider.first_seen, last_seen=outsider.last_seen, completed=outsider.completed,
-        progress=outsider.progress, holding=list(outsider.holding.values()), tokens=tokens or [],
-        last_said=outsider.last_said if tokens is not None else "", tags=outsider.tags,
-    )  # fmt: skip
-
-
-def _stored(outsider: Outsider) -> StoredWorker:
-    at = now()
-    return StoredWorker(
-        outsider.digest, outsider.project, outsider.stage, outsider.name, outsider.nickname, at, at, 0, ""
-    )
 
 
 def _check_length(what: str, text: str, limit: int) -> None:

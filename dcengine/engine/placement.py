@@ -94,6 +94,11 @@ class Placement(Reasons):
         if not self._feed.is_empty() or self._devices.has_claims:
             self._hungry.set()
 
+    def _gathers(self, source: TaskSource) -> bool:
+        """Tell whether tasks of *source* take what is read from the file: their last part may be in the same commit."""
+        stage = self._stages.get(source.stage)
+        return stage is not None and stage.shape == "gather"
+
     # ---- what a slot may be fed from --------------------------------------------------------
 
     def _choose(self, slot: Slot) -> Source | None:

@@ -9,7 +9,7 @@ from ..jobs import Worker
 from ..verbs import ContributorReport, Grant, HeldTask, JobFilter, JobPage, Mine, OutsideWorker, Span, Standing
 from ..verbs.access import mark_of
 from .hands import Held
-from .outsiders import Outsider
+from .outsider import Outsider
 from .questions import EVERYTHING
 from .tokens import OWNER
 from .webhooks import Webhooks

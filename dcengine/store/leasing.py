@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections import defaultdict
@@ -14,7 +15,7 @@ import msgspec
 from ..events import Kind
 from ..jobs import State, Task
 from .ledger import Ledger
-from .names import Names
+from .names import FUNCTIONS, Names
 from .rows import execute_rows
 
 LOOK_LIMIT = 256  #: flagged tasks that one lease looks through
@@ -47,6 +48,7 @@ WHERE task.stage = ? AND task.need = ? AND task.state = {State.QUEUED:d} AND tas
 ORDER BY task.id
 LIMIT {LOOK_LIMIT}
 """
+SELECT_TAKING = "SELECT DISTINCT task FROM dependency WHERE task IN (SELECT value FROM json_each(?))"
 LEASE = f"""
 WITH leased (task, attempt, worker, contributor, token, deadline) AS (VALUES (?, ?, ?, ?, ?, ?))
 UPDATE task
@@ -104,7 +106,8 @@ class _Handed:
 class Lease(msgspec.Struct):
     """Hand queued tasks of one stage, one need and one submitter to a worker; the result is the list of them.
 
-    With *on_lost* it is told before it is durable: what is run too early runs at most once more.
+    With *on_lost* it is told before it is durable: what is run too early runs at most once more. That is not so for
+    calls that take results of jobs: these may have ended in the same commit, and nobody can read them before it.
     """
 
     rank: ClassVar[int] = 3
@@ -132,7 +135,25 @@ class Lease(msgspec.Struct):
                 some = zip(range(operation.n), rows, strict=False)
                 results[place] = [handed.hand(row, operation.holder) for _, row in some]
         handed.write()
+        _tell_when_durable(connection, operations, results)
         return results
+
+
+def _tell_when_durable(
+    connection: sqlite3.Connection, operations: Sequence[Lease], results: Sequence[list[Task]]
+) -> None:
+    """Have those *operations* told when they are durable, not before, that hand out calls which take results."""
+    early = [
+        (operation, {task.id for task in tasks})
+        for operation, tasks in zip(operations, results, strict=True)
+        if operation.stage == FUNCTIONS and operation.on_lost is not None
+    ]
+    if early:
+        ids = json.dumps([id for _, some in early for id in some])
+        taking = {id for (id,) in connection.execute(SELECT_TAKING, (ids,))}
+        for operation, some in early:
+            if not taking.isdisjoint(some):
+                operation.on_lost = None
 
 
 @dataclass(slots=True)

@@ -53,18 +53,8 @@ WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.job > ?
 ORDER BY task.job
 LIMIT ?
 """
-SELECT_OUTPUTS = f"""
-SELECT task.job, job.number, task.state, payload.output, stage.name, parent.number
-FROM task
-JOIN stage ON stage.id = task.stage
-JOIN job ON job.id = task.job
-LEFT JOIN job AS parent ON parent.id = job.parent
-JOIN payload ON payload.task = task.id
-WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.job > ? AND task.job <= ?
-    AND task.state IN ({State.SUCCEEDED:d}, {State.FAILED:d})
-ORDER BY task.job
-"""
-SELECT_NEWEST = f"""
+# The states are in these words so that SQLite sees that the index of ended tasks has them all.
+OUTPUTS = f"""
 SELECT task.job, job.number, task.state, payload.output, stage.name, parent.number
 FROM task
 JOIN stage ON stage.id = task.stage
@@ -72,10 +62,9 @@ JOIN job ON job.id = task.job
 LEFT JOIN job AS parent ON parent.id = job.parent
 JOIN payload ON payload.task = task.id
 WHERE task.stage > {FUNCTIONS} AND task.stage = ? AND task.state IN ({State.SUCCEEDED:d}, {State.FAILED:d})
-    AND task.state = {State.SUCCEEDED:d}
-ORDER BY task.job DESC
-LIMIT ?
 """
+SELECT_OUTPUTS = f"{OUTPUTS} AND task.job > ? AND task.job <= ? ORDER BY task.job"
+SELECT_NEWEST = f"{OUTPUTS} AND task.state = {State.SUCCEEDED:d} ORDER BY task.job DESC LIMIT ?"
 # The plus keeps SQLite from going through all jobs of the project: the failed ones have an index of their own.
 SELECT_FAILED = f"""
 SELECT job.id, job.number, {State.FAILED:d}, payload.output, stage.name, parent.number

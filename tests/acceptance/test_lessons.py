@@ -72,7 +72,9 @@ def test_every_lesson_runs_and_none_has_outputs_in_the_repository(lessons: Run) 
     for file in files[1:]:
         assert re.search(rf"^{re.escape(file.name)} (ran in |is left out: it needs )", lessons.said, re.MULTILINE)
     assert all('"execution_count": null' in text and '"output_type"' not in text for text in map(Path.read_text, files))
-    said = re.sub(r"Traceback.*?Address already in use[^\n]*\n", "", lessons.said, flags=re.DOTALL)  # it was tried again
+    said = re.sub(
+        r"Traceback.*?Address already in use[^\n]*\n", "", lessons.said, flags=re.DOTALL
+    )  # it was tried again
     assert not re.search(r"WARNING|Traceback|InvalidLine", said + "".join(map(lessons.page, ("02", "03", "04"))))
 
 

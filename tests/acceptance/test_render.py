@@ -8,12 +8,16 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 import dcengine
 from dcengine import workloads
 from dcengine.errors import InvalidOption
-from tests.engines import embedded, environment
+from dcengine.workloads import load
+from dcengine_plugins.render import blender
+from dcengine_plugins.render.pictures import Look, Picture
+from tests.engines import embedded, environment, eventually
 from tests.scenes import needs_blender, needs_ffmpeg, pixels, probed, rendered_by_hand, scene
 
 pytestmark = [needs_blender, needs_ffmpeg, pytest.mark.timeout(240)]
@@ -71,6 +75,45 @@ def test_what_was_rendered_is_not_rendered_again(engine: dcengine.Engine, cube: 
     assert again.status().total == first.status().total
     assert [again.project.job(number).history()[0].tries for number in range(1, 7)] == before
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_frames_that_were_cancelled_or_are_lacking_are_rendered_when_asked_again(
+    engine: dcengine.Engine, cube: Path, tmp_path: Path
+) -> None:
+    asked = {"scene": cube, "frames": "1-3", "samples": 2, "out": [str(tmp_path / "frames")]}
+    project = load("render").project(load("render").checked(asked))
+    project.cancel()
+    assert project.run().status().cancelled == 3
+
+    assert workloads.start("render", **asked).save() == [tmp_path / "frames"]
+
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["0001.png", "0002.png", "0003.png"]
+
+
+def test_a_blender_is_closed_for_another_scene_and_when_nobody_asks(
+    cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = scene(tmp_path / "other.blend", colour=(0.1, 0.1, 0.8))
+    here = psutil.Process()
+
+    def render(path: Path) -> None:
+        picture = blender.rendered(Picture(1), Look(), path.name, path.read_bytes(), print)
+        assert picture.startswith(b"\x89PNG")
+
+    def blenders() -> list[psutil.Process]:
+        return [each for each in here.children() if "blender" in each.name()]
+
+    render(cube)
+    (opened,) = blenders()
+    render(cube)
+    assert blenders() == [opened]
+    monkeypatch.setattr(blender, "IDLE_SECONDS", 0.2)
+    render(other)
+    assert not opened.is_running()
+
+    eventually(lambda: not blenders())
+    render(cube)
+    eventually(lambda: not blenders())
 
 
 def test_sizes_that_are_odd_make_a_movie_that_plays(engine: dcengine.Engine, cube: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Blender:
         path.unlink(missing_ok=True)
         self._log.clear()
         what = f"render {picture.name}"
-        self._ask({"path": str(path), **look.told(), **picture.told()}, what, say)
+        self._ask({"path": str(path), **look.told(), **picture.told()})
         problem = self._answer(what, say)["problem"]
         if problem is not None or not path.exists():
             raise self._failure(what, problem or "it wrote no file")
@@ -90,7 +90,7 @@ class Blender:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def _ask(self, command: dict[str, Any], what: str, say: Say) -> None:
+    def _ask(self, command: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):  # then there is no answer either
             os.write(self._commands, (json.dumps(command) + "\n").encode())
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +12,7 @@ import dcengine
 from dcengine import Project, Reference, api
 from dcengine.errors import InvalidOption
 from dcengine.tags import parse
+from dcengine.workloads import name_for
 
 from . import old_farm, scenes, work
 from .errors import InvalidFrames
@@ -46,7 +45,7 @@ def planned(asked: RenderParameters) -> Project:
         frames = _frames(asked, *(its_own or _as_blender_says(asked, reference)))
     if asked.is_for_old_farm:
         return _for_old_farm(asked, reference, frames)
-    project = Project(_name(asked, reference, frames))
+    project = Project(_name(asked, frames))
     tags = _tags(asked)
     scene: Any = reference  # on the worker it is the content
     project.stage(name="render", title="Render", tags=tags, retries=RETRIES)(
@@ -61,18 +60,20 @@ def planned(asked: RenderParameters) -> Project:
             partial(work.join, fps=asked.fps)
         )
     pictures = _pictures(frames, grid)
-    _fill(project, pictures, [picture.name for picture in pictures])
+    is_joined = grid is not None or wants_movie(asked)
+    _fill(project, pictures, [picture.name for picture in pictures], is_joined=is_joined)
     return project
 
 
 def _for_old_farm(asked: RenderParameters, reference: Reference, frames: list[int]) -> Project:
     """Return the project that workers of the old farm render."""
-    project = Project(_name(asked, reference, frames), protocol=old_farm.PROTOCOL)
+    project = Project(_name(asked, frames), protocol=old_farm.PROTOCOL)
     old_farm.declare(project, asked.fps if wants_movie(asked) else None)
     name = old_farm.safe_name(asked.scene.name)
     commander = reference.digest[: old_farm.ID_LENGTH]
     orders = [old_farm.Order(frame, reference.digest, name, asked.fps, commander) for frame in frames]
-    _fill(project, list(map(msgspec.structs.asdict, orders)), [order.key for order in orders])
+    keys = [order.key for order in orders]
+    _fill(project, list(map(msgspec.structs.asdict, orders)), keys, is_joined=wants_movie(asked))
     return project
 
 
@@ -84,12 +85,15 @@ def _check_old_farm(asked: RenderParameters) -> None:
         raise InvalidOption("on", "'p2p' here", expected)
 
 
-def _fill(project: Project, items: Sequence[Any], keys: list[str]) -> None:
-    """Add those *items* that are not there yet; what has failed is tried again."""
+def _fill(project: Project, items: Sequence[Any], keys: list[str], *, is_joined: bool) -> None:
+    """Add those *items* that are not there yet; what has failed is tried again.
+
+    Those that are joined afterwards are added all together, or none is.
+    """
     known = project.declare()
     if known.total:
         project.retry(cancelled=True)
-    else:
+    if not (known.total and is_joined):
         project.add(items, keys=keys)
 
 
@@ -124,11 +128,7 @@ def _tags(asked: RenderParameters) -> str:
     return f"({BLENDER}) & ({asked.tags})" if asked.tags else BLENDER
 
 
-def _name(asked: RenderParameters, reference: Reference, frames: list[int]) -> str:
-    """Return a name that the same request has again, and no other."""
-    settings = msgspec.structs.asdict(asked)
-    settings["movie"] = wants_movie(asked)
-    del settings["scene"], settings["frames"], settings["out"]
-    said = msgspec.json.encode([reference.digest, named(frames), sorted(settings.items())])
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", asked.scene.name.removesuffix(".blend")).strip("-")[:40] or "scene"
-    return f"render-{stem}-{hashlib.sha256(said).hexdigest()[:8]}"
+def _name(asked: RenderParameters, frames: list[int]) -> str:
+    """Return a name that the same request has again, however it was said, and no other."""
+    plain = msgspec.structs.replace(asked, frames=named(frames), movie=wants_movie(asked))
+    return name_for("render", plain, about=asked.scene.name.removesuffix(".blend"))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from dcengine import Project
+from dcengine.replacing import replacing
 
 from .errors import OutputNotWritable
 from .parameters import RenderParameters
@@ -72,26 +73,5 @@ def frames(project: Project) -> Iterator[tuple[str, bytes]]:
         yield f"{(names.get(number) or f'frame {number:04}').removeprefix('frame ')}.png", content_of(frame)
 
 
-class _replacing:
-    """A file that takes its place when it is whole, and leaves nothing behind when it is not."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> BinaryIO:
-        self._file = tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=f".{self._path.name}.", delete=False)
-        return self._file  # type: ignore[return-value]
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._file.close()
-        if kind is not None:
-            os.unlink(self._file.name)
-            return
-        os.chmod(self._file.name, 0o666 & ~_umask())
-        os.replace(self._file.name, self._path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _replacing(path: Path) -> AbstractContextManager[BinaryIO]:
+    return replacing(path, lambda partial: partial.open("xb"))

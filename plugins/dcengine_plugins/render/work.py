@@ -37,7 +37,7 @@ def render(picture: Picture, scene: bytes, digest: str, look: Look) -> bytes:
     try:
         return blender.rendered(picture, look, digest, scene, said.hear)
     finally:
-        said.print()
+        said.flush()
 
 
 class Said:
@@ -62,9 +62,9 @@ class Said:
         self._told = time.monotonic()
         if self._sample is not None:
             dcengine.progress(int(self._sample[1]), int(self._sample[2]), self._what)
-        self.print()
+        self.flush()
 
-    def print(self) -> None:
+    def flush(self) -> None:
         """Print what was heard."""
         if self._lines:
             print(*self._lines, sep="\n", flush=True)
