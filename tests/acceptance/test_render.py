@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -18,7 +20,7 @@ from dcengine.workloads import load
 from dcengine_plugins.render import blender
 from dcengine_plugins.render.pictures import Look, Picture
 from tests.engines import embedded, environment, eventually
-from tests.scenes import needs_blender, needs_ffmpeg, pixels, probed, rendered_by_hand, scene
+from tests.scenes import FFMPEG, needs_blender, needs_ffmpeg, pixels, probed, rendered_by_hand, scene
 
 pytestmark = [needs_blender, needs_ffmpeg, pytest.mark.timeout(240)]
 FRAMES = 24
@@ -114,6 +116,29 @@ def test_a_blender_is_closed_for_another_scene_and_when_nobody_asks(
     eventually(lambda: not blenders())
     render(cube)
     eventually(lambda: not blenders())
+
+
+@pytest.mark.skipif(find_spec("bpy") is None, reason="there is no module bpy: pip install bpy")
+def test_blender_as_a_module_renders_where_the_program_is_not(
+    cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "ffmpeg").symlink_to(str(FFMPEG))
+    by_hand = rendered_by_hand(cube, tmp_path / "hand", (1, 2))
+    monkeypatch.setenv("PATH", str(tools))
+    assert shutil.which("blender") is None
+
+    with embedded(tmp_path / "work.db", workers=1):
+        run = workloads.start("render", scene=cube, frames="1-2", out=[str(tmp_path / "frames")])
+        run.save()
+        log = str(run.project.job(2).output)
+
+    frames = sorted((tmp_path / "frames").iterdir())
+    monkeypatch.undo()
+    pairs = [(pixels(ours), pixels(theirs)) for ours, theirs in zip(frames, by_hand, strict=True)]
+    assert max(ours.differs_from(theirs) for ours, theirs in pairs) < 2 * LIKE  # another version of Blender
+    assert "Saved: " in log
 
 
 def test_sizes_that_are_odd_make_a_movie_that_plays(engine: dcengine.Engine, cube: Path, tmp_path: Path) -> None:
