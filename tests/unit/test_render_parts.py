@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcengine.errors import InvalidOption
-from dcengine.workloads import File
+from dcengine.workloads import File, load
 from dcengine_plugins.render import scenes, work
 from dcengine_plugins.render.errors import BlenderFailed, InvalidFrames, InvalidScene, OutputNotWritable
 from dcengine_plugins.render.frames import frames_of, named
@@ -109,17 +109,26 @@ def test_no_garbage_behind_the_header_makes_it_fail_otherwise(garbage: bytes) ->
             pass
 
 
+SIZELESS = ("big", "0%", "2x2")
+
+
 def asked(**more: Any) -> RenderParameters:
-    return RenderParameters(scene=File("x.blend", b""), **more)
+    checked: RenderParameters = load("render").checked({"scene": File("x.blend", b""), **more})
+    return checked
 
 
 def test_a_look_is_read_and_what_is_none_is_refused_with_what_would_be() -> None:
-    look = asked(engine="Cycles", samples=8, resolution="1920x1080").look
+    look = asked(engine="cycles", samples=8, resolution="1920x1080").look
     assert (look.engine, look.samples, look.size, look.percent) == ("CYCLES", 8, (1920, 1080), None)
     assert asked(resolution="50%").look.percent == 50
-    for wrong in ({"engine": "povray"}, {"resolution": "big"}, {"resolution": "0%"}, {"resolution": "2x2"}):
+    for option, wrong in (
+        ("engine", "povray"),
+        ("on", "mars"),
+        ("samples", 0),
+        *(("resolution", each) for each in SIZELESS),
+    ):
         with pytest.raises(InvalidOption, match="expected"):
-            asked(**wrong).look  # noqa: B018
+            asked(**{option: wrong}).look  # noqa: B018
 
 
 def test_tiles_are_columns_and_rows_and_not_too_many() -> None:

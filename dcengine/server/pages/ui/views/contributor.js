@@ -15,7 +15,7 @@ export async function view(place) {
   const { name } = place.parameters;
   const head = h("div");
   const told = reporter();
-  const now = place.live(refresh, { concerns: (event) => event.contributor === name, pause: 3000, every: 15 }); // bans are no events
+  const now = place.live(refresh, { concerns: (event) => event.contributor === name, pause: 3000, every: 15 }); // hours go by
   return [head, told.element];
 
   async function refresh() {

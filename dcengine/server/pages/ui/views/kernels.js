@@ -21,7 +21,7 @@ export async function view(place) {
     ["Last heard", (kernel) => ago(kernel.last_activity)],
     ["", acts],
   ];
-  const now = place.live(refresh, { concerns: () => false, every: 2 }); // no event tells of kernels
+  const now = place.live(refresh, { concerns: (event) => event.kind.startsWith("kernel"), every: 2 }); // what they are at is no event
   return [h("h1", "Kernels"), found];
 
   async function refresh() {
