@@ -84,6 +84,7 @@ class Run(NamedTuple):
     samples: list[Sample]
     seconds: float
     said_kb: float  #: that the engine has written to stderr
+    kinds: set[str]  #: what was done at least once, perhaps after the others had ended
 
 
 # ---- the run -------------------------------------------------------------------------------
@@ -113,7 +114,8 @@ def soak(minutes: float, folder: Path, kinds: Sequence[Kind] = KINDS, *, looked_
             thread.join(PATIENCE)
         done = [each for each in ledger.done if each.ended <= seconds]
         failures = [each for each in ledger.failures if each.at <= seconds]
-        return Run(done, failures, samples, seconds, (folder / "soak.log").stat().st_size / 1000)
+        said_kb, ever = (folder / "soak.log").stat().st_size / 1000, {each.kind for each in ledger.done}
+        return Run(done, failures, samples, seconds, said_kb, ever)
 
 
 def fill_caches(values: int) -> None:

@@ -46,7 +46,7 @@ class Ledger:
 
 
 def drive(kind: Kind, place: Place, ledger: Ledger, ending: threading.Event) -> None:
-    """Do *kind* in its time until *ending*; begin it anew whenever it fails."""
+    """Do *kind* in its time until *ending*, once at least; begin it anew whenever it fails."""
     while not ending.is_set():
         try:
             _until_it_fails(kind, place, ledger, ending)
@@ -59,9 +59,9 @@ def _until_it_fails(kind: Kind, place: Place, ledger: Ledger, ending: threading.
     load = kind.load(place)
     with contextlib.closing(load):  # type: ignore[type-var]
         next(load)
-        due = time.monotonic()
-        while not ending.wait(max(0.0, due - time.monotonic())):
-            started = time.monotonic()
+        due, is_tried = time.monotonic(), False
+        while not ending.wait(max(0.0, due - time.monotonic())) or not is_tried:
+            is_tried, started = True, time.monotonic()
             next(load)
             ledger.took(kind.name, started)
             due = max(due + kind.every, time.monotonic())  # what is late is not made up for

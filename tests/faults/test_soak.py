@@ -37,7 +37,7 @@ def test_what_is_to_be_flat_is_flat_under_everything_at_once(tmp_path: Path) -> 
         record.corrupt = int(bool(check_history(tmp_path / "soak.db")))
 
     assert complaints(found, in_form(short=SHORT, long=FLAT)) == []
-    assert {done.kind for done in run.done} == {kind.name for kind in kinds}
+    assert run.kinds == {kind.name for kind in kinds}
 
 
 # ---- that it can fail ----------------------------------------------------------------------
