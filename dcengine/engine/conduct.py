@@ -77,12 +77,18 @@ class Conduct:
         record.is_judged = record.has_succeeded = True
         record.aside.pop(worker, None)
 
-    def failed(self, subject: Subject, worker: str, sentence: str, others: Collection[str], *, name: str) -> str | None:
-        """Note a failure, *sentence* saying which; return why *worker* is set aside, if it is from now on.
+    def failed(
+        self, subject: Subject, worker: str, job: int, sentence: str, others: Collection[str], *, name: str,
+        seconds: float = 0.0,
+    ) -> str | None:  # fmt: skip
+        """Note a failure of *job* after so many *seconds*; return why *worker* is set aside, if it is from now on.
 
         It is only if one of the *others*, who could do the same work, is not. When nobody is left, and nobody has
-        succeeded meanwhile, it is the code's fault: then all are let in, and not judged until one succeeds.
+        succeeded meanwhile, it is the code's fault: then all are let in, and not judged until one succeeds. A job that
+        fails again says nothing of a worker. *sentence* says why it failed.
         """
+        if self._has_failed_before(job, worker, seconds):
+            return None
         record = self._record(subject, name)
         record.note(worker, has_failed=True)
         aside = record.aside.get(worker)
@@ -102,17 +108,21 @@ class Conduct:
         record.aside[worker] = Aside(reason, time.monotonic() + PAUSE_SECONDS)
         return reason
 
-    def failed_at(self, job: int, worker: str, seconds: float) -> None:
-        """Note that *job* failed on *worker* after so many *seconds*."""
+    def _has_failed_before(self, job: int, worker: str, seconds: float) -> bool:
+        """Note that *job* failed on *worker* after so many *seconds*; tell whether it has failed before, anywhere."""
         if len(self._failed_on) >= JOBS_KNOWN:
             del self._failed_on[next(iter(self._failed_on))]
         failed_on, _ = self._failed_on.pop(job, (set(), 0.0))
         self._failed_on[job] = failed_on | {worker}, time.monotonic() + max(LEFT_SECONDS, 2 * seconds)
+        return bool(failed_on)
 
-    def leaves_to_others(self, job: int, worker: str, others: Callable[[], Collection[str]]) -> bool:
-        """Tell whether *job* is kept from *worker* for a while: it failed there, and not on all of the *others*."""
+    def leaves_to_others(self, job: int, subject: Subject, worker: str, others: Callable[[], Collection[str]]) -> bool:
+        """Tell whether *job* is kept from *worker* for a while: it failed there, and one of the *others* may try it."""
         failed_on, until = self._failed_on.get(job, ((), 0.0))
-        return worker in failed_on and time.monotonic() < until and any(each not in failed_on for each in others())
+        if worker not in failed_on or time.monotonic() >= until:
+            return False
+        record = self._records.get(subject)
+        return any(each not in failed_on and (record is None or each not in record.aside) for each in others())
 
     def is_anybody_aside(self, subject: Subject) -> bool:
         """Tell whether any worker is set aside for *subject*."""

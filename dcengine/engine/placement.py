@@ -177,7 +177,8 @@ class Placement(Reasons):
 
     def _is_for_others(self, task: Task, worker: str) -> bool:
         """Tell whether *task* failed on *worker*, and is left for a while to those on whom it did not."""
-        return self._conduct.leaves_to_others(task.job, worker, lambda: self._others(task.tags, worker))
+        others = partial(self._others, task.tags, worker)
+        return self._conduct.leaves_to_others(task.job, self._subject_of(task), worker, others)
 
     def _is_short(self, bundle: Bundle, worker: str) -> bool:
         each = self._feed.pace(bundle.tasks[0].function).seconds_on(worker)
@@ -251,9 +252,9 @@ class Placement(Reasons):
         if job in self._unwanted or job in self._interrupted:
             return
         worker = running.slot.worker.name
-        self._conduct.failed_at(job, worker, time.monotonic() - running.since)
         others = self._others(self._need_of(running.work), worker)
-        reason = self._conduct.failed(subject, worker, sentence, others, name=name)
+        seconds = time.monotonic() - running.since
+        reason = self._conduct.failed(subject, worker, job, sentence, others, name=name, seconds=seconds)
         if reason is not None:
             logger.warning("worker %s is set aside for %s: %s", worker, name, reason)
             self._transcripts.note(job, f"{worker} is set aside for {name}: {reason}")

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,30 @@ def test_what_failed_on_one_worker_is_tried_on_another(tmp_path: Path) -> None:
             folder.mkdir()
             tried = dcengine.submit(fails_twice, str(folder), retries=2).result(30)
             assert len(set(tried)) == 3
+
+
+def test_what_fails_while_a_worker_is_set_aside_is_tried_again_at_once(tmp_path: Path) -> None:
+    def runs_on_one(first: str, number: int) -> int:
+        """Fail on whoever came second, and for 7."""
+        here = str(os.getppid())
+        with suppress(FileExistsError), open(first, "x") as file:
+            file.write(here)
+        eventually(lambda: Path(first).read_text())
+        if Path(first).read_text() != here or number == 7:
+            raise OSError(number)
+        return number
+
+    with embedded(tmp_path / "work.db", workers=2) as engine:
+        eventually(lambda: [worker.state for worker in engine.workers()] == ["ready"] * 2)
+        project = dcengine.Project("one-sided")
+        project.stage(partial(runs_on_one, str(tmp_path / "first")), name="run", retries=9, back_off=0.01)
+        project.run().add(range(10, 60))
+        assert project.wait(60).succeeded == 50
+        assert sum(bool(worker.set_aside) for worker in engine.workers()) == 1
+
+        project.add([7])
+
+        assert project.wait(25).failed == 1
 
 
 # ---- calls that run together ---------------------------------------------------------------

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dcengine.engine import conduct
 from dcengine.engine.conduct import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, Conduct
 
 WORKERS = {"w1", "w2", "w3"}
+JOBS = itertools.count(100)
 
 
 class Judged(Conduct):
     """A conduct over three workers that all fit, with a clock of its own."""
 
-    def fail(self, worker: str, times: int = 1) -> str | None:
-        """Have *worker* fail; return why it is set aside, if it is from now on."""
-        reasons = [self.failed("p", worker, "OSError: no disk", WORKERS - {worker}, name="p") for _ in range(times)]
+    def fail(self, worker: str, times: int = 1, job: int | None = None, seconds: float = 1.0) -> str | None:
+        """Have *worker* fail, each time at another job unless said which; return why it is set aside, if it is."""
+        reasons = [
+            self.failed(
+                "p", worker, job or next(JOBS), "OSError: no disk", WORKERS - {worker}, name="p", seconds=seconds
+            )
+            for _ in range(times)
+        ]
         return next((reason for reason in reasons if reason), None)
 
     def succeed(self, worker: str, times: int = 1) -> None:
@@ -67,7 +75,7 @@ def test_it_is_set_aside_for_that_project_only(judged: Judged) -> None:
 
 
 def test_the_only_worker_is_not_set_aside(judged: Judged) -> None:
-    assert all(judged.failed("p", "w1", "no", set(), name="p") is None for _ in range(9))
+    assert all(judged.failed("p", "w1", next(JOBS), "no", set(), name="p") is None for _ in range(9))
 
 
 def test_who_was_set_aside_is_let_in_where_nobody_else_is_left(judged: Judged) -> None:
@@ -159,29 +167,46 @@ def test_a_worker_that_comes_back_has_a_new_start(judged: Judged) -> None:
 
 
 def test_what_failed_on_one_is_left_to_others_for_a_while(judged: Judged, clock: Clock) -> None:
-    judged.failed_at(7, "w1", seconds=1.0)
+    judged.fail("w1", job=7)
 
-    assert judged.leaves_to_others(7, "w1", lambda: {"w2"})
-    assert not judged.leaves_to_others(7, "w1", set)
-    assert not judged.leaves_to_others(7, "w2", lambda: {"w1"})
-    assert not judged.leaves_to_others(8, "w1", lambda: {"w2"})
+    assert judged.leaves_to_others(7, "p", "w1", lambda: {"w2"})
+    assert not judged.leaves_to_others(7, "p", "w1", set)
+    assert not judged.leaves_to_others(7, "p", "w2", lambda: {"w1"})
+    assert not judged.leaves_to_others(8, "p", "w1", lambda: {"w2"})
 
     clock.now += conduct.LEFT_SECONDS
-    assert not judged.leaves_to_others(7, "w1", lambda: {"w2"})
+    assert not judged.leaves_to_others(7, "p", "w1", lambda: {"w2"})
 
 
 def test_the_longer_it_took_the_longer_it_is_left_to_others(judged: Judged, clock: Clock) -> None:
-    judged.failed_at(7, "w1", seconds=60.0)
+    judged.fail("w1", job=7, seconds=60.0)
 
     clock.now += 119
-    assert judged.leaves_to_others(7, "w1", lambda: {"w2"})
+    assert judged.leaves_to_others(7, "p", "w1", lambda: {"w2"})
     clock.now += 1
-    assert not judged.leaves_to_others(7, "w1", lambda: {"w2"})
+    assert not judged.leaves_to_others(7, "p", "w1", lambda: {"w2"})
 
 
 def test_what_failed_on_all_is_anybodys(judged: Judged) -> None:
-    judged.failed_at(7, "w1", seconds=1.0)
-    judged.failed_at(7, "w2", seconds=1.0)
+    judged.fail("w1", job=7)
+    judged.fail("w2", job=7)
 
-    assert not judged.leaves_to_others(7, "w1", lambda: {"w2"})
-    assert judged.leaves_to_others(7, "w1", lambda: {"w2", "w3"})
+    assert not judged.leaves_to_others(7, "p", "w1", lambda: {"w2"})
+    assert judged.leaves_to_others(7, "p", "w1", lambda: {"w2", "w3"})
+
+
+def test_what_failed_is_not_left_to_those_who_are_set_aside(judged: Judged) -> None:
+    judged.fail("w2", 3)
+    judged.fail("w1", job=7)
+
+    assert not judged.leaves_to_others(7, "p", "w1", lambda: {"w2"})
+    assert judged.leaves_to_others(7, "p", "w1", lambda: {"w2", "w3"})
+    assert judged.leaves_to_others(7, "another", "w1", lambda: {"w2"})
+
+
+def test_a_job_that_fails_again_and_again_says_nothing_of_workers(judged: Judged) -> None:
+    judged.succeed("w2", 100)
+
+    assert judged.fail("w1", 30, job=7) is None
+    assert judged.fail("w2", 30, job=7) is None
+    assert judged.fail("w1", 2) == "3 failures in a row, the last: OSError: no disk"
