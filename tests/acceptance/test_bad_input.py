@@ -30,12 +30,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def mountpoint(tmp_path: Path) -> Iterator[Path]:
-    """A disk of four megabytes."""
+    """A disk of sixteen megabytes."""
     point = tmp_path / "disk"
     point.mkdir()
     try:
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(point)], capture_output=True, text=True, timeout=10
+            ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(point)], capture_output=True, text=True, timeout=10
         )
     except FileNotFoundError:
         pytest.skip("there is no mount command here")
@@ -221,7 +221,7 @@ def test_a_network_file_system_is_refused_before_a_file_is_made(tmp_path: Path, 
 
 def test_a_full_disk_refuses_new_jobs_and_goes_on_when_there_is_room(mountpoint: Path) -> None:
     ballast = mountpoint / "ballast"
-    ballast.write_bytes(bytes(2_500_000))
+    ballast.write_bytes(bytes(14_500_000))
     accepted: list[dcengine.JobHandle] = []
     with embedded(mountpoint / "work.db", workers=1, processes=False) as engine:
         assert _ready(engine) == (200, "ready\n")

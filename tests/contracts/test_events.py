@@ -279,7 +279,9 @@ def test_a_stream_goes_on_where_it_was_cut_also_in_the_next_engine(tmp_path: Pat
             assert nothing == []
             first = dcengine.submit(abs, -1)
             before, (cursor, seen) = cursor, next(told)
-            assert (seen[0]["kind"], seen[0]["job"]) == ("job_submitted", first.id)
+            if seen[0]["kind"] == "worker_came" and len(seen) == 1:
+                before, (cursor, seen) = cursor, next(told)
+            assert ("job_submitted", first.id) in [(event["kind"], event.get("job")) for event in seen]
         first.result(30)
         second = dcengine.submit(abs, -2)
         second.result(30)
