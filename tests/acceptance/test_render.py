@@ -80,12 +80,15 @@ def test_what_was_rendered_is_not_rendered_again(engine: dcengine.Engine, cube: 
 
 
 def test_frames_that_were_cancelled_or_are_lacking_are_rendered_when_asked_again(
-    engine: dcengine.Engine, cube: Path, tmp_path: Path
+    engine: dcengine.Engine, cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {"scene": cube, "frames": "1-3", "samples": 2, "out": [str(tmp_path / "frames")]}
-    project = load("render").project(load("render").checked(asked))
+    add = dcengine.Project.add
+    with monkeypatch.context() as broken_off:  # after two of them
+        broken_off.setattr(dcengine.Project, "add", lambda project, items, keys: add(project, items[:2], keys=keys[:2]))
+        project = load("render").project(load("render").checked(asked))
     project.cancel()
-    assert project.run().status().cancelled == 3
+    assert project.run().status().cancelled == project.status().total == 2
 
     assert workloads.start("render", **asked).save() == [tmp_path / "frames"]
 
