@@ -86,8 +86,8 @@ class Bans(Tokens):
 
     async def _take_back_from(self, nickname: str) -> int:
         """Take what *nickname* holds out of its hands; return how many tasks those were."""
-        if self._words:  # what it has said before counts, and is voided like all else
-            await asyncio.wait(list(self._words.values()))
+        if self._reported:  # what it has said before counts, and is voided like all else
+            await asyncio.wait(list(self._reported.values()))
         tokens = [token for token, held in self._leases.items() if nickname in (held.contributor, held.voter)]
         helds = [held for token in tokens if (held := self._leases.pop(token)) is not None]
         for start in range(0, len(helds), SLICE):

@@ -1,11 +1,11 @@
-"""Tasks in the hands of outside workers: lease, renew, complete, fail, flag, release, and what is late."""
+"""Tasks in the hands of outside workers: handed out, renewed, and taken back when they are late."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 
 from .. import tags
 from ..cluster import ClusterSettings
-from ..codec import JSON, Failure, failure_from, is_json, json_text, pack_failure
+from ..codec import failure_from, is_json, json_text
 from ..errors import (
     ContributorBanned,
     DatabaseLocked,
@@ -22,30 +22,23 @@ from ..errors import (
     InvalidOption,
     LeaseLimitReached,
     NotFound,
-    StaleLease,
 )
-from ..jobs import Stage, State, Task, Vote
+from ..jobs import Stage, Task
 from ..store import now
 from ..store.leasing import Holder
-from ..store.moving import Move
 from ..tags import explain
 from ..verbs import (
-    Completion,
     Heartbeat,
     LeasedTask,
     LeaseRequest,
     Progress,
     TaskAnswer,
-    TaskFailure,
-    TaskFlag,
 )
 from .allowances import HOLDER_LIMIT, VOLUNTEER_START, Allowances, Promise, allowance
 from .clocks import Standstill
 from .hands import Hands, Held, held_by, place_of, token_for
-from .outcomes import Outcome, after_error, after_vanishing, failed, released, succeeded
+from .outcomes import after_vanishing, failed, released
 from .projects import Projects
-from .submissions import check_size
-from .tasks import UNITS_LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -55,19 +48,17 @@ LEASE_LIMIT = 1000  #: tasks in one lease
 PATIENCE_SECONDS = 2.0  #: that an outside worker is kept waiting for room on the disk, before it is refused
 LOOK_SECONDS = 0.2  #: between two looks at what is late
 GONE = "its lease has ended: somebody else has it, or nobody wants it any more"
-DONE = frozenset({State.SUCCEEDED})  #: where a completion leaves a task
-NOT_DONE = frozenset({State.QUEUED, State.WAITING, State.FAILED, State.RETURNED})  #: where everything else does
 
 
 class Leases(Projects):
-    """Hands tasks to outside workers and takes in what they say of them."""
+    """Hands tasks to outside workers, and hears whether they still have them."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
         super().__init__(db, settings, blobs)
         self._allowances = Allowances()
         self._leases = Hands(self._allowances)
         self._banned: set[str] = set()  #: nicknames
-        self._words: dict[str, asyncio.Future[None]] = {}  #: by token, while what was said under it is being stored
+        self._reported: dict[str, asyncio.Future[None]] = {}  #: by token, while what was reported is being stored
         self._seen: dict[int, float] = {}  #: when somebody last asked for tasks of a stage
 
     # ---- verbs -----------------------------------------------------------------------------
@@ -97,43 +88,6 @@ class Leases(Projects):
     async def heartbeat(self, beats: list[Heartbeat], *, project: str | None = None) -> list[TaskAnswer]:
         """Renew leases, those of *project* alone if it is given, and take in progress."""
         return [self._foreign(beat.token, project) or self._renewed(beat) for beat in beats]
-
-    async def complete(self, completions: list[Completion], *, project: str | None = None) -> list[TaskAnswer]:
-        """Take in what outside workers have done."""
-        return await self._each(self._completed, completions, [each.token for each in completions], project)
-
-    async def fail(self, failures: list[TaskFailure], *, project: str | None = None) -> list[TaskAnswer]:
-        """Take in that tasks could not be done; they are tried again as their stage says."""
-        return await self._each(self._failed, failures, [each.token for each in failures], project)
-
-    async def flag(self, flags: list[TaskFlag], *, project: str | None = None) -> list[TaskAnswer]:
-        """Take in that the inputs of tasks are bad."""
-        return await self._each(self._voted, flags, [each.token for each in flags], project)
-
-    async def release(self, tokens: list[str], *, project: str | None = None) -> list[TaskAnswer]:
-        """Put tasks back in the queue."""
-        return await self._each(self._put_back_leased, tokens, tokens, project)
-
-    async def _each(
-        self,
-        take_in: Callable[[S], Coroutine[Any, Any, TaskAnswer]],
-        said: list[S],
-        tokens: list[str],
-        project: str | None,
-    ) -> list[TaskAnswer]:
-        """Take all that was *said* in, side by side, whether or not the caller still waits for an answer."""
-
-        async def one(each: S, token: str) -> TaskAnswer:
-            if project is not None and not await self._is_of(token, project):
-                return self._gone(token, cancel=True)
-            return await take_in(each)
-
-        async def all_of_it() -> list[TaskAnswer]:
-            if len(said) == 1:  # as often: without a task of its own
-                return [await one(said[0], tokens[0])]
-            return list(await asyncio.gather(*map(one, said, tokens)))
-
-        return await self._to_the_end(all_of_it())
 
     def _foreign(self, token: str, project: str | None) -> TaskAnswer | None:
         """Return how somebody is answered who may speak of tasks of *project* alone, and holds one of another."""
@@ -267,7 +221,9 @@ class Leases(Projects):
 
     def _renewed(self, beat: Heartbeat) -> TaskAnswer:
         held = self._leases.get(beat.token)
-        if held is None and beat.token in self._words:  # what its holder said last is being stored, or waits for room
+        if (
+            held is None and beat.token in self._reported
+        ):  # what its holder said last is being stored, or waits for room
             return TaskAnswer(token=beat.token, is_accepted=True)
         if held is None:
             return self._gone(beat.token, cancel=True)
@@ -277,75 +233,6 @@ class Leases(Projects):
             self._transcripts.hear(held.task.job, "progress", msgspec.msgpack.encode(progress))
             self._bus.publish(("job", held.task.job))
         return TaskAnswer(token=beat.token, is_accepted=True, deadline=held.deadline)
-
-    async def _completed(self, said: Completion) -> TaskAnswer:
-        held = self._leases.get(said.token)
-        if held is None:
-            return await self._said_before(said.token, DONE)
-        output = JSON + bytes(said.output)
-        units = 1 if held.stage.credit == "task" or said.units is None else said.units
-        try:
-            check_size("the output", len(output))
-            if not 0 <= units <= UNITS_LIMIT:
-                raise InvalidOption("units", str(units), f"a number from 0 to {UNITS_LIMIT}")
-        except DcengineError as error:
-            return TaskAnswer(token=said.token, is_accepted=False, problem=str(error))
-        following = self._stages.after(held.task.stage)
-        return await self._say(said.token, held, succeeded(held.task, output, following=following), units=units)
-
-    async def _failed(self, said: TaskFailure) -> TaskAnswer:
-        held = self._leases.get(said.token)
-        if held is None:
-            return await self._said_before(said.token, NOT_DONE)
-        failure = pack_failure(Failure("WorkerFailure", f"{held.worker}: {said.reason}"))
-        return await self._say(said.token, held, after_error(held.task, failure, stage=held.stage))
-
-    async def _voted(self, said: TaskFlag) -> TaskAnswer:
-        held = self._leases.get(said.token)
-        if held is None:
-            return await self._said_before(said.token, NOT_DONE)
-        outcome = await self._flagged(held.task, held.stage, Vote(held.voter, said.reason))
-        return await self._say(said.token, held, outcome)
-
-    async def _put_back_leased(self, token: str) -> TaskAnswer:
-        held = self._leases.get(token)
-        if held is None:
-            return await self._said_before(token, NOT_DONE)
-        return await self._say(token, held, released(held.task, f"{held.worker} gave it back"))
-
-    async def _say(self, token: str, held: Held, outcome: Outcome, *, units: int = 1) -> TaskAnswer:
-        """Store what a worker said of what it holds; it holds it no longer then."""
-        if held.contributor in self._banned:  # just now: its leases are about to be taken back
-            return self._gone(token)
-        if self._leases.pop(token) is None:  # said twice at once
-            return await self._said_before(token, DONE | NOT_DONE)
-        move = Move(
-            held.task, outcome.task, outcome.kind, now(), worker=held.worker, contributor=held.contributor,
-            reason=outcome.reason, units=units, seconds=time.monotonic() - held.since, keeps_token=True,
-        )  # fmt: skip
-        stored = self._words[token] = asyncio.get_running_loop().create_future()
-        try:
-            await self._store_move(move, outcome, PATIENCE_SECONDS)
-        except StaleLease:
-            return self._gone(token)
-        except DcengineError:
-            held.renew()
-            self._leases[token] = held  # nothing was stored: it may say it again
-            raise
-        finally:
-            del self._words[token]
-            stored.set_result(None)
-        return TaskAnswer(token=token, is_accepted=True)
-
-    async def _said_before(self, token: str, states: frozenset[State]) -> TaskAnswer:
-        """Answer for a token that nobody holds: yes if its holder has said this before, and the answer was lost."""
-        if token in self._words:  # being stored just now: wait whether it comes to that
-            await asyncio.wait([self._words[token]])
-        place = place_of(token)
-        state = None if place is None else await self._store.reads.state_under(*place)
-        if state is not None and state in states:
-            return TaskAnswer(token=token, is_accepted=True)
-        return self._gone(token)
 
     def _gone(self, token: str, *, cancel: bool = False) -> TaskAnswer:
         """Refuse what is said under a lease that has ended."""

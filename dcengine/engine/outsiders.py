@@ -28,9 +28,8 @@ from .allowances import Promise
 from .clocks import Standstill
 from .dispatch import to_the_end
 from .hands import Held, token_of
-from .leases import DONE, Leases
-from .outcomes import Outcome
 from .outsider import Outsider, status_of, stored_form
+from .reports import DONE, Report, Reports
 from .worker_names import new_name
 
 logger = logging.getLogger(__name__)
@@ -46,7 +45,7 @@ class OwnRequest(LeaseRequest, frozen=True, kw_only=True):
     """A registered worker's wish for tasks; nobody else may lease under its name."""
 
 
-class Outsiders(Leases):
+class Outsiders(Reports):
     """Knows the outside workers, registers those that ask for it, and forgets who is silent."""
 
     def __init__(self, db: Path, settings: ClusterSettings, blobs: str | None = None) -> None:
@@ -209,22 +208,24 @@ class Outsiders(Leases):
             outsider.progress = _whole(beat.text)[:PROGRESS_LIMIT] or outsider.progress
         return super()._renewed(beat)
 
-    async def _say(self, token: str, held: Held, outcome: Outcome, *, units: int = 1) -> TaskAnswer:
-        outsider = self._holder_under(token)
-        answer = await super()._say(token, held, outcome, units=units)
-        if outsider is not None and answer.is_accepted and outsider.holding.pop(token, None) is not None:
+    def _was_accepted(self, report: Report) -> None:
+        super()._was_accepted(report)
+        outsider, state = self._outsider_holding(report.held), report.outcome.task.state
+        if outsider is not None and outsider.holding.pop(report.token, None) is not None:
             outsider.hear()
-            outsider.last_said = token
-            outsider.completed += outcome.task.state in DONE
-            if outcome.task.state in (State.SUCCEEDED, State.FAILED):
+            outsider.last_said = report.token
+            outsider.completed += state in DONE
+            if state in (State.SUCCEEDED, State.FAILED):
                 self._tallies.workers.note((outsider.project, outsider.name))
-        return answer
 
     def _holder_under(self, token: str) -> Outsider | None:
         """Return who holds the lease with this *token*."""
         held = self._leases.get(token)
-        project = None if held is None else self._stages.project_of(held.stage.id)
-        return None if held is None or project is None else self._outsiders.get((project, held.worker))
+        return None if held is None else self._outsider_holding(held)
+
+    def _outsider_holding(self, held: Held) -> Outsider | None:
+        project = self._stages.project_of(held.stage.id)
+        return None if project is None else self._outsiders.get((project, held.worker))
 
     def _meet_outsider(self, request: LeaseRequest) -> Outsider:
         """Return the worker that makes this *request*, who may be new."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from abc import abstractmethod
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,6 +40,15 @@ logger = logging.getLogger(__name__)
 CODE_CACHE = 256  #: functions whose code is kept in memory
 TOLD_LIMIT = 20  #: votes that a failure names, the newest
 UNITS_LIMIT = 1_000_000_000  #: of credit for one task
+
+
+class Storing(NamedTuple):
+    """A move on its way into the file."""
+
+    move: Move
+    outcome: Outcome
+    stored: asyncio.Future[Consequences]
+    deadline: float  #: by the monotonic clock, until which a full disk is asked again
 
 
 class Tasks(Sessions):
@@ -146,18 +157,19 @@ class Tasks(Sessions):
         if slot is not None:
             move.worker, move.contributor = slot.worker.name, slot.worker.contributor
         try:
-            await self._store_move(move, outcome)
+            await self._follow(await self._hand_in(move, outcome))
         except StaleLease as stale:
             logger.info("%s", stale)
         except BlobError as lost:  # its output is too big for the file and cannot be put beside it
             failure = pack_failure(failure_from(lost))
             await self._move(before, after_error(before, failure, stage=self._stages.get(before.stage)), slot)
 
-    async def _store_move(self, move: Move, outcome: Outcome, patience: float = math.inf) -> None:
-        """Complete *move* by what *outcome* says, store it, and draw its consequences; raises `StaleLease`.
+    async def _hand_in(self, move: Move, outcome: Outcome, patience: float = math.inf) -> Storing:
+        """Complete *move* by what *outcome* says, and have it stored; `_follow` waits for that.
 
-        A full disk is waited for with *patience*.
+        A full disk is waited for with *patience*, in seconds.
         """
+        deadline = time.monotonic() + patience
         if outcome.task.state is State.WAITING:
             move.not_before = move.at + int(outcome.delay * 1_000_000)
         if outcome.following.stage is not None:  # the next stage starts its progress anew
@@ -169,9 +181,14 @@ class Tasks(Sessions):
             move.output = await self._kept(outcome.output, patience)
         if outcome.parts is not None:
             move.parts = [await self._kept(part, patience) for part in outcome.parts]
-        consequences: Consequences = await self._write(move, patience)
+        return Storing(move, outcome, self._store.apply(move), deadline)
+
+    async def _follow(self, storing: Storing) -> None:
+        """Wait until a move is stored, and draw its consequences; raises `StaleLease`."""
+        move = storing.move
+        consequences: Consequences = await self._written(storing.stored, move, storing.deadline)
         self._take_note(consequences)
-        await self._moved(msgspec.structs.replace(outcome, output=move.output), ends_job=move.ends_job)
+        await self._moved(msgspec.structs.replace(storing.outcome, output=move.output), ends_job=move.ends_job)
 
     async def _unit_of(self, work: Work) -> Unit:
         if isinstance(work, Chunk):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -72,12 +72,17 @@ class Transcripts:
 
     async def end(self, jobs: range) -> None:
         """Forget *jobs*, their last progress stored if it can be: no job stops for that."""
-        if not self._unsaved.isdisjoint(jobs):
+        if _among(self._unsaved, jobs):
             try:
                 await self.save()
             except StoreError as error:
                 logger.warning("progress was lost: %s", error)
-                self._unsaved -= {job for job in self._unsaved if job in jobs}
+                self._unsaved.difference_update(_among(self._unsaved, jobs))
         for spoken in (self._sizes, self._progress):
-            for job in [job for job in spoken if job in jobs]:
+            for job in _among(spoken, jobs):
                 del spoken[job]
+
+
+def _among(known: Collection[int], jobs: range) -> list[int]:
+    """Return which of *jobs* are *known*: a call is one job, a batch may be millions."""
+    return [job for job in jobs if job in known] if len(jobs) < len(known) else [job for job in known if job in jobs]
