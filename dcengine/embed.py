@@ -21,6 +21,7 @@ from .cluster.facts import cpu_count
 from .cluster.settings import ClusterSettings
 from .config import ShownSetting
 from .errors import DcengineError, EngineClosed, InvalidOption
+from .loading import loading
 from .loops import LoopThread
 from .owner import Lock
 from .tags import parse
@@ -156,7 +157,8 @@ class EmbeddedEngine(Caller):
         """Have scheduler and workers begin, then load and start the engine itself: both take half a second."""
         launched = Launched(self._settings) if self._settings.starts_processes else None
         try:
-            from .hosting import Hosted, HttpSide
+            with loading():
+                from .hosting import Hosted, HttpSide
 
             http = HttpSide(**self._http, shown_settings=self.shown_settings)
             hosted = Hosted(

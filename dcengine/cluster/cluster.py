@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
 from ..errors import ClusterError, ClusterFailed, NotFound, WorkerUnfit
 from ..jobs import Worker
+from ..loading import loading
 from ..runner.units import Live, Unit, UnitReport
 from ..tags import parse_offer
 from ..verbs import JoinTicket
@@ -230,13 +230,14 @@ class Cluster:
         """Connect to a scheduler, our own one started first."""
         self._lost.clear()
         # Dask takes half a second to import: in a thread, for the loop has others to serve, and beside the launcher
-        loading = asyncio.create_task(asyncio.to_thread(import_module, f"{__package__}.link"))
+        link_loaded = asyncio.create_task(asyncio.to_thread(_load_link))
         if self._settings.scheduler is None:
             self._crew = new_crew(self._settings, self._lose, launched)
             await self._crew.start()
-        link = (await loading).Link
+        link = await link_loaded
         address = self._crew.address if self._crew else self._settings.scheduler
         certificate = self._crew.certificate if self._crew else None
+        assert address is not None
         self._link = await self._unless_lost(link.connect(address, engine=self._engine, certificate=certificate))
         self._link.listen(on_worker=self._hear_of_worker, on_word=self._hear)
 
@@ -436,6 +437,12 @@ class Cluster:
         """Take note of the pilot that our side on a worker says is ready."""
         for member in self._members.values():
             member.ready(word["ready"])
+
+
+def _load_link() -> type[Link]:
+    with loading():
+        from .link import Link
+    return Link
 
 
 def _unused(members: Iterable[Member]) -> list[tuple[Member, int]]:

@@ -274,6 +274,7 @@ def _read_orders() -> Orders:
 
 def main() -> NoReturn:
     """Be the launcher."""
+    gc.disable()  # nothing of what is loaded is garbage: looking for some takes a tenth of a second
     engine = os.getppid()
     out = os.dup(1)
     os.dup2(2, 1)  # what anybody here prints must not get between the happenings
@@ -281,7 +282,7 @@ def main() -> NoReturn:
 
     del host  # the workers, which are forked, have it loaded
     nodes.configure_process()
-    gc.collect()
     gc.freeze()  # what is loaded stays: the workers' looks for garbage pass it by, and it stays shared with them
+    gc.enable()
     Launcher(_read_orders(), nodes.new_certificate(), engine=engine, out=out).run()
     sys.exit(0)

@@ -162,5 +162,5 @@ def _preload() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=__name__.replace(".", r"\."))
     if sys.platform == "linux" and importlib.util.find_spec("numpy"):
         importlib.import_module("numpy.random")
-    gc.collect()
     gc.freeze()  # so that collections in the children do not copy these pages
+    gc.enable()
