@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import dcengine
+import dcengine.server.events
 from dcengine.api import current
 from dcengine.errors import NotFound
 from dcengine.owner import find_owner
@@ -312,6 +313,16 @@ def test_a_stream_ends_with_its_engine_and_needs_a_token(tmp_path: Path) -> None
 
 def test_who_takes_nothing_holds_up_nobody_and_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dcengine.server.events.PATIENCE_SECONDS", 1.0)
+    say, has_hung_up = dcengine.server.events._say, threading.Event()
+
+    async def said(*what: Any) -> None:
+        try:
+            await say(*what)
+        except ConnectionAbortedError:
+            has_hung_up.set()
+            raise
+
+    monkeypatch.setattr("dcengine.server.events._say", said)
     with embedded(tmp_path / "work.db", workers=1, processes=False) as engine:
         project = dcengine.Project("busy")
         project.lease_stage("look")
@@ -332,6 +343,7 @@ def test_who_takes_nothing_holds_up_nobody_and_no_memory(tmp_path: Path, monkeyp
             cursor = page.cursor
             units += len(page.events)
         assert units > 20_000
+        assert has_hung_up.wait(30)  # a message each tenth of a second fills what the line itself holds
 
         line.settimeout(10)
         taken = 0

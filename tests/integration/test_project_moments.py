@@ -40,14 +40,18 @@ class HeldHandOver:
 
     def __init__(self, core: Engine) -> None:
         self.reached, self.gate = threading.Event(), threading.Event()
-        self._write = core._write
-        core._write = self._hold  # type: ignore[method-assign]
+        self._apply = core._store.apply
+        core._store.apply = self._hold  # type: ignore[method-assign]
 
-    async def _hold(self, operation: Any, *patience: float) -> Any:
+    def _hold(self, operation: Any) -> asyncio.Future[Any]:
         if isinstance(operation, Move) and operation.opens is not None and not self.reached.is_set():
             self.reached.set()
-            await asyncio.to_thread(self.gate.wait)
-        return await self._write(operation, *patience)
+            return asyncio.ensure_future(self._let_go(operation))
+        return self._apply(operation)
+
+    async def _let_go(self, operation: Move) -> Any:
+        await asyncio.to_thread(self.gate.wait)
+        return await self._apply(operation)
 
 
 def test_a_job_cancelled_while_its_output_is_being_stored_goes_no_further(core: Engine, project: Project) -> None:
