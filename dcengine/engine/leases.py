@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -41,8 +41,6 @@ from .outcomes import after_vanishing, failed, released
 from .projects import Projects
 
 logger = logging.getLogger(__name__)
-
-S = TypeVar("S")
 
 LEASE_LIMIT = 1000  #: tasks in one lease
 PATIENCE_SECONDS = 2.0  #: that an outside worker is kept waiting for room on the disk, before it is refused
@@ -221,9 +219,7 @@ class Leases(Projects):
 
     def _renewed(self, beat: Heartbeat) -> TaskAnswer:
         held = self._leases.get(beat.token)
-        if (
-            held is None and beat.token in self._reported
-        ):  # what its holder said last is being stored, or waits for room
+        if held is None and beat.token in self._reported:  # its holder's last word is being stored, or waits for room
             return TaskAnswer(token=beat.token, is_accepted=True)
         if held is None:
             return self._gone(beat.token, cancel=True)

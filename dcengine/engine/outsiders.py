@@ -211,7 +211,8 @@ class Outsiders(Reports):
     def _was_accepted(self, report: Report) -> None:
         super()._was_accepted(report)
         outsider, state = self._outsider_holding(report.held), report.outcome.task.state
-        if outsider is not None and outsider.holding.pop(report.token, None) is not None:
+        if outsider is not None:
+            outsider.holding.pop(report.token, None)  # unless it gave a sign of life while this was being stored
             outsider.hear()
             outsider.last_said = report.token
             outsider.completed += state in DONE

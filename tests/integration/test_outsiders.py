@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -142,6 +143,27 @@ async def test_what_is_heard_is_written_within_moments(engine: Engine) -> None:
         return (stored.completed, stored.progress) == (1, "resting")
 
     await until(is_stored)
+
+
+async def test_a_sign_of_life_while_a_result_is_being_stored_costs_no_credit(engine: Engine) -> None:
+    worker = await register(engine)
+    [task] = await engine.lease_as(worker.secret)
+    apply, is_asked, gate = engine._store.apply, asyncio.Event(), asyncio.Event()
+
+    async def held_up(operation: Any) -> Any:
+        is_asked.set()
+        await gate.wait()
+        return await apply(operation)
+
+    engine._store.apply = lambda operation: asyncio.ensure_future(held_up(operation))  # type: ignore[method-assign]
+    storing = asyncio.ensure_future(engine.complete([Completion(token=task.token, output=DONE)]))
+    await is_asked.wait()
+    await engine.registered_worker(worker.secret)
+    gate.set()
+
+    assert [answer.is_accepted for answer in await storing] == [True]
+    status = await engine.registered_worker(worker.secret)
+    assert (status.completed, status.last_said, status.tokens) == (1, task.token, [])
 
 
 async def test_workers_without_an_identity_are_known_by_their_leases_and_heartbeats(engine: Engine) -> None:
