@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 from distributed import Worker, WorkerPlugin, get_worker
 
-from ..codec import pack
 from ..errors import ClusterFailed, SessionLost
 from ..runner.calls import Functions
 from ..runner.code_cache import CodeCache, UnknownCode
 from ..runner.nursery import Nursery
+from ..runner.reports import report_of_nothing
 from ..runner.sessions import Sessions
 from ..runner.sharing import SharingSlot
 from ..runner.slot import ChildSlot
@@ -54,11 +54,6 @@ _unit_decoder, _encoder = msgspec.msgpack.Decoder(Unit), msgspec.msgpack.Encoder
 def topic_of(engine: str) -> str:
     """Return the Dask topic on which workers talk to *engine*."""
     return f"dcengine-{engine}"
-
-
-def report_of_nothing(unit: Unit) -> UnitReport:
-    """Return the report of a unit of which no call began."""
-    return UnitReport(endings=bytes([Ending.NOT_RUN]) * unit.count, values=pack([b""] * unit.count))
 
 
 # ---- one slot ------------------------------------------------------------------------------

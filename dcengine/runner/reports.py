@@ -40,6 +40,11 @@ def padded(ended: list[tuple[Ending, bytes]], unit: Unit, *, seconds: float = 0.
     return UnitReport(endings=endings, values=codec.pack([value for _, value in rows]), seconds=seconds, lines=lines)
 
 
+def report_of_nothing(unit: Unit) -> UnitReport:
+    """Return the report of *unit* of which no call began."""
+    return padded([], unit)
+
+
 def ended_in(parts: list[UnitReport]) -> list[tuple[Ending, bytes]]:
     """Return how the calls in *parts* of a report ended."""
     return [

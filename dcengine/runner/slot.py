@@ -7,7 +7,6 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -16,8 +15,9 @@ from .. import codec
 from ..errors import ClusterFailed, TaskCrashed, TaskTimeout
 from .live import STREAMS, joined
 from .nursery import ChildProcess, Nursery
-from .reports import cause_of, ended_in, hidden, padded
-from .tail import CUT_OFF, left_out_line
+from .reports import cause_of, ended_in, hidden, padded, report_of_nothing
+from .tail import left_out_line
+from .turn import Turn
 from .units import Ending, Live, Told, Unit, UnitReport
 from .wire import Kind
 
@@ -34,28 +34,6 @@ OVERHEAR_SECONDS = 0.1  #: between two looks at what a child's C code writes and
 _live_decoder = msgspec.msgpack.Decoder(Live)
 _report_decoder = msgspec.msgpack.Decoder(UnitReport)
 _encoder = msgspec.msgpack.Encoder()
-
-
-@dataclass
-class Turn:
-    """A unit on its way through the slot."""
-
-    unit: Unit
-    code: bytes
-    report: asyncio.Future[UnitReport]
-    sequence: int = 0  #: 0 until it was sent
-    started: float = 0.0
-    parts: list[UnitReport] = field(default_factory=list)
-    lines: int = 0  #: live messages heard from the child
-    overheard: int = 0  #: live messages that the slot has made of what the child could not read itself
-    overheard_size: int = 0  #: bytes in them
-    readings: int = -1  #: how often the child had read when text was last seen to wait
-    next_look: asyncio.TimerHandle | None = None  #: at what waits to be read
-    is_cancelled: bool = False
-    is_interrupted: bool = False
-    killed_for: Literal["", "cancel", "kill", "time-out"] = ""
-    overdue: float = 0.0  #: when the call began for which the child was killed
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
 class ChildSlot:
@@ -89,7 +67,7 @@ class ChildSlot:
         try:
             child = await self._child_for(unit)
             if turn.is_cancelled:
-                return padded([], unit)
+                return report_of_nothing(unit)
             self._begin(turn, child)
             return await turn.report
         except asyncio.CancelledError:
@@ -342,8 +320,8 @@ class ChildSlot:
         if child.pipes.has_text():
             if turn.readings == child.journal.readings:
                 seconds = 0.001  # more may have waited for the room
-                item = _running_item(turn, child)  # before it is read: then it may have ended
-                self._say_for(turn, _within_limit(turn, child.pipes.read()), item=item)
+                item = turn.running_item(child.journal)  # before it is read: then it may have ended
+                self._say_for(turn, turn.within_limit(child.pipes.read()), item=item)
             turn.readings = child.journal.readings
         self._look_again(turn, child, seconds)
 
@@ -406,18 +384,3 @@ def _heard_of(spawning: asyncio.Task[None]) -> None:
     """Take note of how *spawning* has ended: whoever waits for its child is told, but there may be nobody."""
     if not spawning.cancelled() and (error := spawning.exception()) is not None:
         logger.warning("%s", error)
-
-
-def _within_limit(turn: Turn, pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """Return *pieces*, overheard in *turn*, as long as there are not too many: here nobody keeps the newest."""
-    was_within = turn.overheard_size <= turn.unit.output_limit
-    turn.overheard_size += sum(len(text) for _, text in pieces)
-    if turn.overheard_size <= turn.unit.output_limit:
-        return pieces
-    return [(pieces[0][0], CUT_OFF)] if was_within else []
-
-
-def _running_item(turn: Turn, child: ChildProcess) -> int:
-    """Return the index of the call that runs."""
-    reported = sum(len(part.endings) for part in turn.parts)
-    return min(reported + len(child.journal.records_from(reported)), turn.unit.count - 1)

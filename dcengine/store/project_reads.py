@@ -15,7 +15,7 @@ from .leasing import SELECT_TASK, task_from
 from .names import CURRENT_TASK, FIRST_LATER_TASK, FUNCTIONS
 from .pages import PageReads
 from .projects import PROJECTS, STAGES, project_from
-from .reads import PAGE_BYTES
+from .reading import PAGE_BYTES
 
 SELECT_PROJECT = f"""
 SELECT project.id, project.name, project.is_paused, project.protocol, project.is_open,

@@ -1,20 +1,11 @@
 """Tags: what jobs ask of workers, what workers offer, and why nobody matches. No I/O."""
 
 from .explanations import Explanation, explain
-from .expressions import (
-    LOOKED_UP,
-    SESSION,
-    Devices,
-    Expression,
-    devices_of,
-    looked_up,
-    parse,
-    with_devices,
-    with_versions,
-)
+from .expressions import Devices, Expression
 from .offers import Offer, devices_offered, parse_offer
 from .quantities import compare, quantity
-from .sessions import session_of, with_session
+from .reading import SESSION, parse
+from .wishes import LOOKED_UP, devices_of, looked_up, session_of, with_devices, with_session, with_versions
 
 __all__ = [
     "LOOKED_UP",

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from dcengine.cluster.host import Guest, HostedSlot, SlotClosed, report_of_nothing
+from dcengine.cluster.host import Guest, HostedSlot, SlotClosed
 from dcengine.cluster.shelf import Shelf
 from dcengine.codec import pack, pack_call, pack_function, unpack
+from dcengine.runner.reports import report_of_nothing
 from dcengine.runner.threads import ThreadSlot
 from dcengine.runner.units import Ending, Live, Unit
 

@@ -8,16 +8,8 @@ from hypothesis import strategies as st
 
 from dcengine.errors import InvalidTags
 from dcengine.tags import explain, parse_offer
-from dcengine.tags.expressions import (
-    DEPTH_LIMIT,
-    Comparison,
-    Either,
-    Every,
-    Expression,
-    Negation,
-    Present,
-    parse,
-)
+from dcengine.tags.expressions import Comparison, Either, Every, Expression, Negation, Present
+from dcengine.tags.reading import DEPTH_LIMIT, parse
 
 OFFER: dict[str, str | None] = {
     "gpu": None,
