@@ -6,18 +6,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .._version import __version__
-from ..errors import ClusterError, ClusterFailed, NotFound, WorkerUnfit
+from ..errors import ClusterError, ClusterFailed
 from ..jobs import Worker
 from ..loading import loading
 from ..runner.units import Live, Unit, UnitReport
-from ..tags import parse_offer
 from ..verbs import JoinTicket
-from .carrier import Carrier, Nowhere, Source
+from .carrier import Carrier, Source
 from .crew import Crew, Launched, new_crew
+from .membership import Membership
 from .settings import ClusterGone, ClusterSettings, Slot, WorkerGone
 
 if TYPE_CHECKING:
@@ -29,13 +28,12 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS = 10.0  #: that the first workers have to join
 START_TRIES = 3  #: to start our own cluster, if it is lost before it has begun
 LOOK_SECONDS = 2.0  #: between looks at the scheduler's list of workers, beside what it tells by itself
-REST_SECONDS = 1.0  #: before a worker that was lost from sight may join again
 GONE_SECONDS, GONE_LOOKS = 0.3, 15  #: to learn whether a worker has gone alone or with the cluster; looks meanwhile
 STOP_SECONDS = 0.5  #: that workers have to end our slots when we leave
 LONGEST_PAUSE = 30.0  #: between attempts to get a cluster back
 
 
-class Cluster:
+class Cluster(Membership):
     """A Dask cluster, our own or somebody else's. Lives in one asyncio loop, in whatever thread."""
 
     def __init__(
@@ -47,28 +45,10 @@ class Cluster:
         on_live: Callable[[Live], None],
         values: Source | None = None,
     ) -> None:
-        for tags in settings.worker_tags:
-            parse_offer(tags)  # a mistake is the caller's to hear, now
-        self.workers: dict[str, Worker] = {}  #: by name, unfit ones included
-        self.slots: list[Slot] = []  #: ready ones
-        self.settled = False  #: the first workers had time to join
-        self._settings = settings
+        super().__init__(settings, on_change=on_change, on_live=on_live, values=values)
         self._engine = engine_id
-        self._on_change = on_change
-        self._on_live = on_live
-        self._values: Source = values or Nowhere()
-        self._crew: Crew | None = None
-        self._link: Link | None = None
-        self._members: dict[str, Member] = {}
-        self._homes: dict[Slot, Member] = {}
-        self._joining: set[asyncio.Task[None]] = set()
-        self._asking: set[asyncio.Task[None]] = set()
-        self._names: frozenset[str] = frozenset()  # of tags that workers are asked for on demand
-        self._retagged: dict[str, str] = {}  # worker of our own -> the tags that it was given since it was started
-        self._resting: set[str] = set()
         self._keeper: asyncio.Task[None] | None = None
         self._is_closing = False
-        self._look_now = asyncio.Event()
         self._lost = asyncio.Event()
 
     async def start(self, launched: Launched | None = None) -> None:
@@ -114,11 +94,6 @@ class Cluster:
     def address(self) -> str | None:
         """The scheduler's address, None while there is none."""
         return self._link.scheduler if self._link else None
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """The process ids of our own scheduler and workers, by name."""
-        return self._crew.pids if self._crew else {}
 
     # ---- units ---------------------------------------------------------------------------------
 
@@ -219,6 +194,7 @@ class Cluster:
             free -= 1
 
     def _home(self, slot: Slot) -> Member:
+        """Return the worker that *slot* is on; raises `WorkerGone`."""
         try:
             return self._homes[slot]
         except KeyError:
@@ -309,134 +285,6 @@ class Cluster:
             timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_now.set)
             await self._look_now.wait()
             timer.cancel()
-
-    def _compare(self, present: set[str]) -> None:
-        """Make the members those at the addresses *present*."""
-        for address in self._members.keys() - present:
-            self._members[address].leave()
-        for address in present - self._members.keys() - self._resting:
-            self._admit(address)
-
-    def _admit(self, address: str) -> None:
-        from .member import Member  # loaded by now, and not before `start`
-
-        assert self._link
-        member = self._members[address] = Member(
-            self._link, address, lease=self._settings.lease, on_change=self._update, on_live=self._on_live,
-            values=self._values, judge=partial(self._judge, self._link, self._crew),
-        )  # fmt: skip
-        member.gone.add_done_callback(lambda _: self._forget(member))
-        task = asyncio.create_task(self._join(member))
-        self._joining.add(task)
-        task.add_done_callback(self._joining.discard)
-
-    async def _join(self, member: Member) -> None:
-        """Get to know *member*; on our own cluster take all its slots."""
-        try:
-            await member.join(self._names)
-            if member.name in self._retagged and member.worker and not member.worker.unfit:
-                await member.tag(self._retagged[member.name])  # it was started again, with its old tags
-        except Exception as error:
-            logger.info("worker at %s did not answer: %s: %s", member.address, type(error).__name__, error)
-            member.leave()
-            return
-        assert member.worker
-        member.ends_before = self._crew.ends[member.name] if self._crew else 0
-        self.workers[member.name] = member.worker
-        self._ask(member)  # what was mentioned meanwhile
-        if not member.worker.unfit and not self._settings.is_foreign:
-            for number in range(member.worker.slots):
-                member.open_slot(number, processes=self._settings.processes, idle=None)
-        expected = 1 if self._settings.is_foreign else max(1, self._settings.workers)
-        others = [task for task in self._joining if task is not asyncio.current_task() and not task.done()]
-        if len(self.workers) >= expected and not others:
-            self.settled = True
-        self._on_change()
-
-    def heard_of(self) -> dict[str, tuple[float, float]]:
-        """Return of each worker when it came, and when it last answered, in Unix seconds."""
-        return {member.name: (member.joined, member.heard) for member in self._members.values()}
-
-    async def tag(self, name: str, tags: str) -> None:
-        """Give worker *name* these tags of its owner's making, in place of those that it had.
-
-        Raises `InvalidTags`, `NotFound`, `WorkerUnfit` and `WorkerGone`.
-        """
-        parse_offer(tags)
-        member = next((member for member in self._members.values() if member.worker and member.name == name), None)
-        if member is None or member.worker is None:
-            raise NotFound("worker", name)
-        if member.worker.unfit:
-            raise WorkerUnfit(name, member.worker.unfit)
-        await member.tag(tags)
-        if name in self.pids:
-            self._retagged[name] = tags
-        self._relearn(member)
-
-    def look_up(self, names: Iterable[str]) -> None:
-        """Have all workers asked what they have of *names*, also those that join later; a change when one answers."""
-        self._names |= frozenset(names)
-        for member in self._members.values():
-            self._ask(member)
-
-    def _ask(self, member: Member) -> None:
-        """Have *member* asked for what it was not asked for yet."""
-        if member.not_asked(self._names):
-            task = asyncio.create_task(self._learn(member))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
-
-    async def _learn(self, member: Member) -> None:
-        with suppress(WorkerGone):
-            await member.look_up(self._names)
-            self._relearn(member)
-
-    def _relearn(self, member: Member) -> None:
-        """Take note that *member* has other tags now."""
-        if member.worker and member.name in self.workers and self._members.get(member.address) is member:
-            self.workers[member.name] = member.worker
-            self._update()
-
-    def _forget(self, member: Member) -> None:
-        """Take *member* off the table; it may join again after a moment."""
-        if self._members.get(member.address) is not member:
-            return
-        del self._members[member.address]
-        member.leave()
-        if member.worker and self.workers.get(member.name) is member.worker:
-            del self.workers[member.name]
-        self._resting.add(member.address)
-        asyncio.get_running_loop().call_later(REST_SECONDS, self._let_join, member.address)
-        self._update()
-
-    def _let_join(self, address: str) -> None:
-        self._resting.discard(address)
-        self._look_now.set()
-
-    def _settle(self) -> None:
-        if not self.settled:
-            self.settled = True
-            self._on_change()
-
-    def _update(self) -> None:
-        """Make the list of slots from the members' slots, and say so."""
-        self._homes = {slot: member for member in self._members.values() for slot in member.slots.values()}
-        self.slots = list(self._homes)
-        self._on_change()
-
-    # ---- what is heard -------------------------------------------------------------------------
-
-    def _hear_of_worker(self, event: dict[str, Any]) -> None:
-        """Take note that the scheduler says a worker came or went."""
-        member = self._members.get(event.get("worker", ""))
-        if member and event.get("action") == "remove-worker":
-            member.leave()
-        self._look_now.set()
-
-    def _hear(self, word: dict[str, Any]) -> None:
-        """Take note of the pilot that our side on a worker says is ready."""
-        for member in self._members.values():
-            member.ready(word["ready"])
 
 
 def _load_link() -> type[Link]:
