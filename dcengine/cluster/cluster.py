@@ -237,7 +237,7 @@ class Cluster(Membership):
             if self._is_closing:
                 return
             logger.warning("the Dask scheduler is gone; what ran there runs again once it is back")
-            await self._end()
+            await self._put_away()
             await self._begin_again()
 
     async def _begin_again(self) -> None:
@@ -246,11 +246,19 @@ class Cluster(Membership):
             try:
                 await self._begin()
                 return
-            except (ClusterError, OSError) as error:
-                logger.warning("%s; trying again in %g s", error, pause)
-                await self._end()
+            except Exception as error:  # without a cluster nothing would run until somebody starts the engine anew
+                is_known = isinstance(error, (ClusterError, OSError))
+                logger.warning("%s; trying again in %g s", error, pause, exc_info=not is_known)
+                await self._put_away()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _put_away(self) -> None:
+        """End the cluster that was lost; whatever hinders that, a new one is needed."""
+        try:
+            await self._end()
+        except Exception:
+            logger.exception("the lost cluster did not end as it should")
 
     async def _end(self) -> None:
         """Give up all members, leave the scheduler, and end it if it is our own."""
@@ -264,10 +272,12 @@ class Cluster(Membership):
                 await asyncio.wait_for(asyncio.gather(*(member.stop() for member in members)), STOP_SECONDS)
         for member in members:
             self._forget(member)
-        if link:
-            await link.close()
-        if crew:
-            await crew.close()
+        try:
+            if link:
+                await link.close()
+        finally:
+            if crew:
+                await crew.close()
 
     def _lose(self) -> None:
         self._lost.set()

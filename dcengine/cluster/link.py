@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from typing import Any
@@ -20,6 +20,9 @@ from .settings import Certificate
 
 CONNECT_SECONDS = 5.0  #: a scheduler that has not answered by then is unreachable
 CLOSE_SECONDS = 0.5
+HUNG_UP = "IOStream is not idle"
+
+logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 
@@ -73,7 +76,7 @@ class Link:
 
     async def addresses(self) -> set[str]:
         """Return the addresses of all workers of the scheduler; raises `OSError` when it is gone."""
-        return set(await self._client.scheduler.ncores())
+        return set(await _answered(self._client.scheduler.ncores()))
 
     async def probe(self, address: str) -> dict[str, Any]:
         """Return what the worker at *address* is, whether or not it has dcengine."""
@@ -117,8 +120,7 @@ class Link:
 
     def call(self, address: str, operation: str, **facts: Any) -> Coroutine[Any, Any, Any]:
         """Ask the worker at *address* directly; awaiting it raises `OSError` when the worker is gone."""
-        asking: Coroutine[Any, Any, Any] = getattr(self._client.rpc(address), operation)(**facts)
-        return asking
+        return _answered(getattr(self._client.rpc(address), operation)(**facts))
 
     def ask(self, address: str, operation: str, **facts: Any) -> Coroutine[Any, Any, Any]:
         """Ask our side on the worker at *address*."""
@@ -132,8 +134,23 @@ class Link:
         """Leave the scheduler; it releases our pilots."""
         if self.is_alive:  # otherwise the scheduler tells the one who leaves that he left, and logs that it cannot
             self._client.unsubscribe_topic("all")
-        with suppress(asyncio.TimeoutError, OSError), _quiet_client():
-            await asyncio.wait_for(self._client.close(timeout=CLOSE_SECONDS), CLOSE_SECONDS)
+        try:
+            with suppress(asyncio.TimeoutError, OSError), _quiet_client():
+                await asyncio.wait_for(self._client.close(timeout=CLOSE_SECONDS), CLOSE_SECONDS)
+        except Exception as error:  # its own, of an earlier attempt to reach the scheduler: told again by each close()
+            logger.info("Dask's client did not close by itself: %s: %s", type(error).__name__, error)
+            self._client.status = "closed"
+            await self._client.rpc.close()
+
+
+async def _answered(asking: Awaitable[Any]) -> Any:
+    """Return the answer to what Dask is *asking*; raises `OSError` where the other end is gone."""
+    try:
+        return await asking
+    except ValueError as error:  # of tornado, about a connection that was cut before its handshake
+        if HUNG_UP not in str(error):
+            raise
+        raise ConnectionAbortedError("it has hung up before the handshake") from error
 
 
 @contextmanager

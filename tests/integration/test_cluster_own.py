@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Client
+from tornado.iostream import IOStream
 
 from dcengine.cluster import Cluster, ClusterGone, ClusterSettings, WorkerGone
 from dcengine.cluster.link import Link
@@ -250,6 +252,38 @@ async def test_a_killed_launcher_or_scheduler_is_replaced(victim: str, tmp_path:
         await until(lambda: not [process for process in started if is_running(process)], seconds=3)
         assert folder
         await until(lambda: not Path(folder).exists(), seconds=3)
+
+
+async def test_a_lost_cluster_is_replaced_though_dasks_client_fails_on_its_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed = asyncio.Event()
+
+    async def fails(client: Client) -> None:  # as it did where a connection was cut in the middle of its handshake
+        failed.set()
+        raise ValueError("IOStream is not idle; cannot convert to SSL")
+
+    async with cluster(workers=1) as watched:
+        (slot,) = await watched.slots(1)
+        monkeypatch.setattr(Client, "_reconnect", fails)
+        psutil.Process(watched.cluster.pids["scheduler"]).parent().kill()  # type: ignore[union-attr]
+
+        await asyncio.wait_for(failed.wait(), 10)
+        await until(lambda: watched.cluster.slots and watched.cluster.slots[0] is not slot)
+        assert await watched.run(add_one, 1, on=watched.cluster.slots[0]) == 2
+
+
+async def test_who_hangs_up_before_the_handshake_is_gone_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_closed(stream: IOStream, *args: object, **options: object) -> None:
+        raise ValueError("IOStream is not idle; cannot convert to SSL")
+
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server, cluster(workers=0) as watched:
+        monkeypatch.setattr(IOStream, "start_tls", is_closed)
+        link = watched.cluster._link
+        assert link is not None
+        with pytest.raises(ConnectionAbortedError, match="before the handshake"):
+            await link.call("tls://{}:{}".format(*server.sockets[0].getsockname()), "ping")
 
 
 @pytest.mark.parametrize("victim", ["launcher", "scheduler"])
