@@ -208,14 +208,13 @@ def _settle_in() -> None:
 def _tidy_until(finished: threading.Event) -> None:
     """Wait until all has *finished*; meanwhile put garbage away.
 
-    A caller who hangs up in the middle of an answer leaves it in a circle of few objects, which counts of objects
-    would find after days.
+    A circle of few objects may hold megabytes, and counts of objects would find it after days.
     """
     pause = GARBAGE_SECONDS
     while not finished.wait(pause):
-        started = time.perf_counter()
+        started = time.thread_time()  # not what others took of the processor meanwhile
         gc.collect()
-        pause = max(GARBAGE_SECONDS, (time.perf_counter() - started) / GARBAGE_SHARE)
+        pause = max(GARBAGE_SECONDS, (time.thread_time() - started) / GARBAGE_SHARE)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from ..errors import (
     WorkloadBroken,
 )
 from ..verbs import Verbs
+from .sending import Answer, StreamedAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,8 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TypeError, 400),
 )  #: the first that fits counts
 
+HUNG_UP = 499  #: as nginx has it; nobody gets it
+
 T = TypeVar("T")
 
 
@@ -100,12 +103,12 @@ T = TypeVar("T")
 
 def json_answer(value: Any, *, status: int = 200) -> web.Response:
     """Return *value*, a struct or a list of structs, as JSON."""
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
+    return Answer(body=msgspec.json.encode(value), status=status, content_type=JSON)
 
 
 def text_answer(text: str) -> web.Response:
     """Return *text* as it is; what UTF-8 cannot say is escaped."""
-    return web.Response(body=text.encode(errors="backslashreplace"), content_type="text/plain", charset="utf-8")
+    return Answer(body=text.encode(errors="backslashreplace"), content_type="text/plain", charset="utf-8")
 
 
 async def bytes_answer(
@@ -113,8 +116,8 @@ async def bytes_answer(
 ) -> web.StreamResponse:
     """Answer *data*, a large one piece by piece: aiohttp keeps an answer until the next question of its connection."""
     if len(data) <= PIECE:
-        return web.Response(body=data, content_type=content_type, headers=headers)
-    answer = web.StreamResponse(headers=headers)
+        return Answer(body=data, content_type=content_type, headers=headers)
+    answer = StreamedAnswer(headers=headers)
     answer.content_type, answer.content_length = content_type, len(data)
     await answer.prepare(request)
     view = memoryview(data)
@@ -165,7 +168,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return answer
     except web.RequestPayloadError as error:
         return error_answer(InvalidOption("the request body", "cut short or garbled", f"a whole one ({error})"))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            logger.info("%s %s: the caller has hung up", request.method, request.path)
+            return web.Response(status=HUNG_UP)
         logger.exception("%s %s failed", request.method, request.path)
         return error_answer(EngineError("the engine failed to answer; its log says why"), status=500)
 

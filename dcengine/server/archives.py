@@ -16,6 +16,7 @@ from ..codec import JSON
 from ..glances import bytes_in, media_of
 from ..verbs import StageOutput, Verbs
 from .answers import PIECE, VERBS
+from .sending import StreamedAnswer
 from .speaking import Content, speaks
 
 ZIP = "application/zip"
@@ -31,7 +32,7 @@ async def outputs_as_zip(request: web.Request) -> web.StreamResponse:
     project, stage, verbs = request.match_info["name"], request.match_info["stage"], request.app[VERBS]
     page = await verbs.outputs(project, stage, limit=PAGE)  # raises for what there is not
     name = quote(f"{project}-{stage}.zip", safe="")
-    answer = web.StreamResponse(headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
+    answer = StreamedAnswer(headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
     answer.content_type = ZIP
     await answer.prepare(request)
     async for piece in _zipped(verbs, _outputs(verbs, project, stage, page)):

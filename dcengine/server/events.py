@@ -16,6 +16,7 @@ from aiohttp import web
 from ..errors import DcengineError, InvalidOption
 from ..verbs import EventPage, Verbs
 from .answers import VERBS, json_answer, number, waiting_time
+from .sending import StreamedAnswer
 from .speaking import LIMIT, PROJECT, WAIT, Parameter, Whole, json_of, speaks
 
 STREAM = "text/event-stream"
@@ -59,9 +60,7 @@ async def _stream(request: web.Request, after: int | None, project: str | None) 
     """Say what happens until the reader hangs up, or the stream has come to its end."""
     verbs, until = request.app[VERBS], time.monotonic() + LIFE_SECONDS
     page = await verbs.events(after=after, project=project)  # raises before the answer begins
-    answer = web.StreamResponse(
-        headers={"Content-Type": STREAM, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    )
+    answer = StreamedAnswer(headers={"Content-Type": STREAM, "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     await answer.prepare(request)
     with suppress(ConnectionError, DcengineError):  # it comes back, and is told then
         await answer.write(RETRY + _message(page))

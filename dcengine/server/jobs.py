@@ -29,6 +29,7 @@ from .answers import (
     text_answer,
     waiting_time,
 )
+from .sending import Answer
 from .speaking import (
     AFTER,
     BEFORE,
@@ -143,7 +144,7 @@ async def ends(request: web.Request) -> web.Response:
     """Answer how jobs ended as msgpack: it carries packed values."""
     ids = await decoded_json(request, _waited_for, "a list of the ids of jobs")
     found = await request.app[VERBS].ends(ids, wait=waiting_time(request))
-    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+    return Answer(body=_encoder.encode(found), content_type=MSGPACK)
 
 
 @speaks(Verbs.output, answer=text_of("What was printed."))
@@ -166,7 +167,7 @@ async def why(request: web.Request) -> web.Response:
 async def history(request: web.Request) -> web.Response:
     """Answer what each stage made of a job as msgpack: it carries packed values."""
     found = await request.app[VERBS].history(id_in(request, "job"))
-    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+    return Answer(body=_encoder.encode(found), content_type=MSGPACK)
 
 
 @speaks(Verbs.retry, body=json_of(_Retried), answer=json_of(Retried))

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from .._version import __version__
 from ..verbs.figures import Distribution, Figures, Measured
+from .sending import Answer
 from .speaking import speaks, text_of
 from .traffic import TRAFFIC, Traffic
 
@@ -41,7 +42,7 @@ async def metrics(request: web.Request) -> web.Response:
     ProcessCollector(registry=registry)
     registry.register(_Scrape(figures, request.app[TRAFFIC]))
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+    return Answer(body=encode(registry), headers={"Content-Type": content_type})
 
 
 class _Scrape(Collector):

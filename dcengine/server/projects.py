@@ -13,6 +13,7 @@ from .access import GRANT
 from .answers import JSON, MSGPACK, VERBS, choice, decoded, decoded_json, json_answer, number, required, waiting_time
 from .cluster import SPAN, span_in
 from .jobs import Cancelled, Retried, check_code
+from .sending import Answer
 from .speaking import AFTER, FEW, LIMIT, STAGE, WAIT, Parameter, json_of, msgpack_of, speaks
 
 _spec_decoder = msgspec.msgpack.Decoder(ProjectSpec)
@@ -111,7 +112,7 @@ async def outputs(request: web.Request) -> web.Response:
     """Answer how jobs left a stage as msgpack: they carry packed values."""
     stage = request.query.get("stage", "")
     found = await request.app[VERBS].outputs(_name(request), stage, after=_after(request), limit=_limit(request))
-    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+    return Answer(body=_encoder.encode(found), content_type=MSGPACK)
 
 
 @speaks(Verbs.newest_outputs, query=[STAGE, FEW], answer=msgpack_of(list[StageOutput]))
@@ -119,14 +120,14 @@ async def newest_outputs(request: web.Request) -> web.Response:
     """Answer what newest jobs came to as msgpack: it carries packed values."""
     limit = number(request, "limit", least=1, most=100) or 12
     found = await request.app[VERBS].newest_outputs(_name(request), stage=_stage(request), limit=limit)
-    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+    return Answer(body=_encoder.encode(found), content_type=MSGPACK)
 
 
 @speaks(Verbs.failed_jobs, query=[AFTER, LIMIT], answer=msgpack_of(list[StageOutput]))
 async def failed_jobs(request: web.Request) -> web.Response:
     """Answer the failed jobs as msgpack: they carry packed failures."""
     found = await request.app[VERBS].failed_jobs(_name(request), after=_after(request), limit=_limit(request))
-    return web.Response(body=_encoder.encode(found), content_type=MSGPACK)
+    return Answer(body=_encoder.encode(found), content_type=MSGPACK)
 
 
 @speaks(Verbs.find_job, answer=json_of(FoundJob))

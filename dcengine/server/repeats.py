@@ -23,6 +23,7 @@ from .answers import BODY, keep_body, waiting_time
 from .guards import READING
 from .limits import STREAMED
 from .proxies import remote_of
+from .sending import Answer
 
 KEY_LIMIT = 200  #: characters
 KEY_FORM = re.compile(f"[!-~]{{1,{KEY_LIMIT}}}")
@@ -126,7 +127,7 @@ async def answer_repeats(request: web.Request, handler: Handler) -> web.StreamRe
     said = await request.app[REPEATS].answer(whose, partial(_said, handler, request), wait=wait)
     if said is None:
         return web.Response(status=STILL_AT_IT)
-    return web.Response(status=said.status, body=said.body, content_type=said.content_type)
+    return Answer(status=said.status, body=said.body, content_type=said.content_type)
 
 
 def _digest(request: web.Request) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from ..errors import NotFound
+from .sending import Answer
 from .speaking import speaks, text_of
 
 FOLDER = "pages/ui"
@@ -50,7 +51,7 @@ def _answer(request: web.Request, asset: Asset) -> web.Response:
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache", "ETag": asset.tag}
     if any(each.value == asset.tag.strip('"') for each in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=asset.content, content_type=asset.media, charset="utf-8", headers=headers)
+    return Answer(body=asset.content, content_type=asset.media, charset="utf-8", headers=headers)
 
 
 @cache

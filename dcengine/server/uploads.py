@@ -15,6 +15,7 @@ from ..references import key_of_value
 from ..verbs import ItemsSubmission, StoredValue
 from .answers import BYTES, VERBS, json_answer, required, seconds
 from .items import said_once, submitter_of
+from .sending import StreamedAnswer
 from .speaking import Parameter, bytes_of, json_of, speaks
 from .values import KEEP, pieces_of
 
@@ -94,7 +95,7 @@ async def file_bytes(request: web.Request) -> web.StreamResponse:
     if place is None or await verbs.read_value(digest, at=sum(place), size=HEAD_SIZE) not in TAILS:
         raise NotFound("value of bytes", digest)
     at, size = place
-    answer = web.StreamResponse(headers={"Content-Disposition": "attachment"})
+    answer = StreamedAnswer(headers={"Content-Disposition": "attachment"})
     answer.content_type, answer.content_length = BYTES, size
     await answer.prepare(request)
     for start in range(at, at + size, PIECE):

@@ -12,6 +12,7 @@ from ..errors import InvalidOption
 from ..verbs import Verbs
 from ..verbs.values import LONGEST
 from .answers import BYTES, VERBS, json_answer, number, parts_of, seconds
+from .sending import Answer
 from .speaking import Parameter, Whole, bytes_of, json_of, speaks
 
 PIECE = 4 << 20  #: bytes that are handed on at once
@@ -48,7 +49,7 @@ async def value(request: web.Request) -> web.Response:
 async def content(request: web.Request) -> web.Response:
     at, size = number(request, "at") or 0, number(request, "size", least=1, most=LARGEST_ANSWER) or PIECE
     piece = await request.app[VERBS].read_value(request.match_info["digest"], at=at, size=size)
-    return web.Response(body=piece, content_type=BYTES)
+    return Answer(body=piece, content_type=BYTES)
 
 
 @speaks(Verbs.delete_value, answer=json_of(Deleted))

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from dcengine.endpoints import EndpointRoute, Surroundings
 from dcengine.server.answers import JSON, bytes_answer, whole_body
+from dcengine.server.sending import StreamedAnswer
 
 from ..prefixes import prefix_of
 from ..refusing import Refused, refusing
@@ -138,7 +139,7 @@ class _Contents:
         entry = await self._ask(lambda files: _downloadable(files, path))
         size = entry.size or 0
         start, stop = _part(request, size)
-        answer = web.StreamResponse(headers=_download_headers(request, entry))
+        answer = StreamedAnswer(headers=_download_headers(request, entry))
         answer.content_length = stop - start
         if (start, stop) != (0, size):
             answer.set_status(206)
