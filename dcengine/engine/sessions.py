@@ -153,7 +153,7 @@ class Sessions(Aftermath):
         """Note durably that *task* begins a session; raises `SessionLost` where it expects one that was."""
         record = self._records.get(place.name)
         if record is not None and record.is_missed_by(task.job):
-            await self._lose(place.name, "", is_told=True)
+            await self._lose(place.name, record.lost or "", is_told=True)
             raise _loss_of(record)
         if len(self._sessions.on(place.slot.worker.name)) > SESSIONS_LIMIT:
             raise TooManySessions(place.slot.worker.name, SESSIONS_LIMIT)
@@ -192,6 +192,7 @@ class Sessions(Aftermath):
 
     async def _end_for(self, place: Place, what: str) -> None:
         """End the session at *place*, for a reason that who uses it next is told."""
+        self._know_lost(place.name, what)
         self._sessions.remove(place)
         await self._lose(place.name, what)
         await self._end_process(place)
@@ -213,6 +214,12 @@ class Sessions(Aftermath):
             self._note_session(record)
             logger.info("session %s on %s %s", name, record.worker, record.lost)
 
+    def _know_lost(self, name: str, what: str) -> None:
+        """Know that session *name* is lost before that is stored: a call that waits may be run at once."""
+        record = self._records.get(name)
+        if record is not None and record.lost is None:
+            self._note_session(msgspec.structs.replace(record, lost=what, lost_at=now()))
+
     def _note_session(self, record: SessionRecord) -> None:
         self._records[record.name] = record
         if len(self._records) > 2 * RECORDS_KNOWN:
@@ -228,8 +235,10 @@ class Sessions(Aftermath):
     def _lose_with_slots(self) -> None:
         """Give up the sessions whose slots are gone."""
         for place in self._sessions.without_slot(self._cluster.slots):
+            what = "ended with the worker"
+            self._know_lost(place.name, what)
             self._give_up(place)
-            self._own(self._lose(place.name, "ended with the worker"))
+            self._own(self._lose(place.name, what))
 
     async def _lose_all(self) -> None:
         """Take note that sessions of an engine before this one are lost."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 import dcengine
 from dcengine import InvalidOption, SessionLost, TaskCrashed
+from dcengine.store.sessions import LoseSession
 from tests.engines import embedded, eventually
 
 
@@ -102,6 +105,35 @@ def test_a_session_whose_process_dies_is_told_once_and_begins_anew(engine: dceng
     assert abs(lost.value.at - time.time()) < 60
     assert "begins it anew" in str(lost.value)
     assert in_session("mortal")[1] == 1
+
+
+def test_a_call_is_told_of_a_loss_that_is_still_being_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, gate, stored = threading.Event(), threading.Event(), threading.Event()
+    with embedded(tmp_path / "jobs.db", workers=2) as running:
+        core = running._engine
+        write = core._write
+
+        async def held(operation: Any, *patience: float) -> Any:
+            if not isinstance(operation, LoseSession) or operation.is_told:
+                return await write(operation, *patience)
+            reached.set()
+            await asyncio.to_thread(gate.wait)
+            record = await write(operation, *patience)
+            stored.set()
+            return record
+
+        monkeypatch.setattr(core, "_write", held)
+        in_session("x")
+        (there,) = dcengine.sessions()
+        os.kill(core._cluster.pids[there.worker], signal.SIGKILL)
+        assert reached.wait(30)
+        try:
+            with pytest.raises(SessionLost, match="ended with the worker"):
+                in_session("x")
+        finally:
+            gate.set()
+        assert stored.wait(30)
+        assert in_session("x")[1] == 1
 
 
 def test_a_crash_fails_its_call_and_all_that_were_waiting_for_the_state(engine: dcengine.Engine) -> None:
