@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
         self.loop.run_until_complete(_cancel_the_rest())
+        self.loop.close()  # at once: what is asked for from now on is refused, and does not wait for ever
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin *coroutine* on the loop; return its future."""
@@ -58,10 +60,9 @@ class LoopThread:
     def stop(self) -> None:
         """End the loop and its thread."""
         if self._thread.is_alive():
-            self.loop.call_soon_threadsafe(self.loop.stop)
+            with suppress(RuntimeError):  # it has just been closed
+                self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(timeout=5)
-        if not self.loop.is_running() and not self.loop.is_closed():
-            self.loop.close()
 
 
 class RunningLoop:
