@@ -215,7 +215,8 @@ def remote_cells(place: Place) -> Iterator[None]:
         for number in itertools.count():
             yield
             said = notebook.cell(f"%%distribute\nprint({number})")[1]
-            assert said == f"{number}\n", repr(said)
+            lines = [line for line in said.splitlines() if "vanished; it runs again" not in line]  # a machine has left
+            assert set(lines) == {str(number)}, repr(said)
 
 
 def printing(place: Place) -> Iterator[None]:
