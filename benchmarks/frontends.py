@@ -85,17 +85,22 @@ class Frontend:
     def cell(self, code: str) -> tuple[float, str]:
         """Run *code*; return how long it takes until the kernel is idle again and the reply there, and all its text."""
         started = time.perf_counter()
-        request, ends, text = self.ask(code), set[str](), list[str]()
+        said = self.finish(self.ask(code))
+        for heard in said:
+            assert heard.kind != "execute_reply" or heard.content["status"] == "ok", heard.content
+        return time.perf_counter() - started, "".join(map(text_of, said))
+
+    def finish(self, request: str) -> list[Heard]:
+        """Return what is still said to *request*, until its reply is there and the kernel is idle again."""
+        said, ends = [], set[str]()
         while len(ends) < 2:
             heard = self.hear()
             if heard.request != request:
                 continue
-            if heard.kind == "execute_reply":
-                assert heard.content["status"] == "ok", heard.content
             if heard.kind == "execute_reply" or heard.content.get("execution_state") == "idle":
                 ends.add(heard.kind)
-            text.append(text_of(heard))
-        return time.perf_counter() - started, "".join(text)
+            said.append(heard)
+        return said
 
     def close(self) -> None:
         self._socket.close()

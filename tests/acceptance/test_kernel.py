@@ -273,13 +273,25 @@ def test_input_asks_the_front_end(kernel: Kernel) -> None:
 
 
 def test_the_stop_button_interrupts_a_cell(kernel: Kernel) -> None:
-    request = kernel.start("import time; print('running', flush=True); [time.sleep(0.1) for _ in range(600)]")
+    request = kernel.start("import time; print('running', flush=True); time.sleep(60)")
     kernel.hear(request, lambda message: message["msg_type"] == "stream")
 
     kernel.interrupt()
 
     assert kernel.finish(request).reply["ename"] == "KeyboardInterrupt"
     assert text_of(run(kernel, "1 + 1")) == "2"
+
+
+def test_a_stop_that_python_hears_of_without_being_woken_ends_a_long_sleep(kernel: Kernel) -> None:
+    block = "import signal, time; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})"
+    run(kernel, block)  # the system gives it to another thread now
+    request = kernel.start("print('running', flush=True); time.sleep(60)")
+    kernel.hear(request, lambda message: message["msg_type"] == "stream")
+
+    kernel.interrupt()
+
+    assert kernel.finish(request).reply["ename"] == "KeyboardInterrupt"
+    run(kernel, block.replace("SIG_BLOCK", "SIG_UNBLOCK"))
 
 
 HIT = """
