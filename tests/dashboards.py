@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
 
 PATIENCE = 20_000  #: milliseconds
-expect.set_options(timeout=PATIENCE)
 
 # Told to the console, which is watched: what the policy of the page forbids.
 SAY_VIOLATIONS = """document.addEventListener("securitypolicyviolation",

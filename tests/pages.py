@@ -8,13 +8,14 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import BrowserContext, Locator, Page, ViewportSize, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 from .engines import eventually
 from .labs import Lab
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60.0  #: seconds for anything that a page should come to show
+expect.set_options(timeout=20_000)  # milliseconds; a busy machine needs more than the five seconds of the default
 WINDOW = ViewportSize(width=1000, height=1130)
 HEARD = """async () => {
     const context = jupyterapp.shell.currentWidget.sessionContext;

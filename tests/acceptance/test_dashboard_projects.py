@@ -269,6 +269,25 @@ def test_a_project_is_described_in_a_form_and_what_is_wrong_is_said_beside_its_f
     assert sorted(json.loads(bytes(task.input)) for task in tasks) == [4.0, 5.0]
 
 
+def test_a_press_counts_though_the_dialog_has_more_to_say_while_it_lasts(page: Page) -> None:
+    open_at(page, "")
+    page.get_by_role("button", name="New project").click()
+    dialog = page.locator("dialog")
+    dialog.get_by_label("Name").first.fill("pressed")
+    dialog.locator("fieldset").get_by_label("Name").fill("look")
+    tags = dialog.locator("fieldset").get_by_label("Tags")
+    tags.fill("gpu &")
+
+    dialog.get_by_role("button", name="Make it").hover()
+    with page.expect_response("**/v1/explain*"):
+        page.mouse.down()
+    page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    page.mouse.up()
+
+    says_beside(tags, "tag expression")
+    expect(dialog.locator("fieldset [role=status]")).to_contain_text("tag expression")
+
+
 def says_beside(input: Locator, text: str) -> None:
     expect(input).to_have_attribute("aria-invalid", "true")
     expect(input.locator("xpath=ancestor::div[contains(@class, 'field')][1]").locator(".beside")).to_contain_text(text)

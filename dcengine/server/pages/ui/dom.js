@@ -48,6 +48,16 @@ export function fill(element, children) {
 /** What is to be seen of `children`, in one list. */
 export const shown = (children) => [children].flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false);
 
+/** Wait until nothing is being pressed: what is drawn sooner may move it away, and the press then counts for nothing. */
+export async function released() {
+  if (isPressed) await new Promise((resolve) => RELEASES.forEach((kind) => window.addEventListener(kind, () => setTimeout(resolve), { once: true })));
+}
+
+const RELEASES = ["pointerup", "pointercancel"];
+let isPressed = false;
+window.addEventListener("pointerdown", () => (isPressed = true), true);
+for (const kind of RELEASES) window.addEventListener(kind, () => (isPressed = false), true);
+
 /** An SVG element. */
 export function s(tag, properties = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);

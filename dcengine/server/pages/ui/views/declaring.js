@@ -1,7 +1,7 @@
 // A form for a new project: its stages in order, each for outside workers or for functions that workers can import.
 
 import { act, get } from "../access.js";
-import { h, say } from "../dom.js";
+import { h, released, say } from "../dom.js";
 import { Wrong, acquit, openForm } from "../forms.js";
 import { field } from "../parts.js";
 
@@ -127,9 +127,11 @@ function stage({ move, remove }) {
     if (!tags.value.trim()) return;
     try {
       const found = await get("v1/explain", { tags: tags.value });
+      await released();
       acquit(tags);
       if (who.value === "function") say(matches, found.sentence);
     } catch (error) {
+      await released();
       say(matches, error.message);
     }
   }
