@@ -127,7 +127,7 @@ def fill_caches(values: int) -> None:
 @contextmanager
 def served(folder: Path, *, looked_into: bool) -> Iterator[Served]:
     """``dcengine serve`` with its file, log and files in *folder*, which calls go to meanwhile."""
-    (folder / "files").mkdir()
+    (folder / "files").mkdir(parents=True)
     arguments = ["serve", "--json", "--port", "0", "--workers", str(WORKERS), "--files", str(folder / "files")]
     program = (WATCHED if looked_into else "") + ENGINE
     command = [sys.executable, "-c", program, *arguments, "--db", str(folder / "soak.db")]

@@ -239,7 +239,7 @@ def interrupts(place: Place) -> Iterator[None]:
         while True:
             yield
             request = notebook.ask(SLEEPING)
-            _heard(notebook, "stream")
+            _heard_print(notebook, request)
             place.ask("POST", f"/api/kernels/{notebook.kernel}/interrupt")
             # To its end: what is asked before it is not run, as the cell above it has failed.
             assert "error" in {heard.kind for heard in notebook.finish(request)}, "the stop was not seen"
@@ -251,8 +251,7 @@ def reconnects(place: Place) -> Iterator[None]:
         while True:
             yield
             lost = Frontend(place.server, id)
-            lost.ask(f"for number in range({LINES}): print(number)")
-            _heard(lost, "stream")
+            _heard_print(lost, lost.ask(f"for number in range({LINES}): print(number)"))
             lost.cut()
             found = Frontend(place.server, id)
             found.cell("1")
@@ -271,8 +270,9 @@ def kernels(place: Place) -> Iterator[None]:
             again.close()
 
 
-def _heard(notebook: Frontend, kind: str) -> None:
-    while notebook.hear().kind != kind:
+def _heard_print(notebook: Frontend, request: str) -> None:
+    """Wait until *request* has printed; a kernel that starts prints warnings of its own before."""
+    while (heard := notebook.hear()).kind != "stream" or heard.request != request:
         pass
 
 
