@@ -152,7 +152,7 @@ def served(folder: Path) -> Iterator[None]:
     finally:
         _serving[db].terminate()
         _serving.pop(db).wait()
-        api.front.disconnect()
+        api.front.forget()
 
 
 def _serve(db: Path) -> None:

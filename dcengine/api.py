@@ -164,16 +164,27 @@ class Front:
         return (settings.url, settings.token) if settings.url else None
 
     def connect(self, url: str, token: str | None) -> None:
-        self.disconnect()
-        self._address = (url, token)
+        """Use the engine at *url* from now on; one that does not answer changes nothing."""
+        from .client import Client  # late: an engine of this process is asked without
 
-    def disconnect(self) -> None:
-        named, self._address, self._named = self._named, None, None
+        named = ThreadLink(Client(url, token), self._loop())
+        try:
+            named.call("status")
+        except BaseException:
+            named.call("close")
+            raise
+        self.forget()
+        self._address, self._named = (url, token), named
+
+    def forget(self) -> None:
+        """Go back to the usual search, whatever was chosen."""
+        named, self._address, self._named, self._db = self._named, None, None, None
         if named is not None:
             named.call("close")
 
     def use_db(self, path: Path) -> None:
-        self.disconnect()
+        """Use the engine of the file *path* from now on."""
+        self.forget()
         self._db = path
 
     def enter(self, link: ThreadLink) -> None:
@@ -239,24 +250,19 @@ def using(link: ThreadLink) -> Iterator[None]:
 
 
 def connect(url: str | None = None, token: str | None = None) -> None:
-    """Use the engine at *url* from now on; None goes back to the usual search.
+    """Use the engine at *url* from now on; None goes back to the usual search, after `use_db` too.
 
     *url* may carry its token (``?token=...``), as `dcengine serve` prints it. Raises `EngineUnreachable`
-    if nobody answers there and `AccessDenied` for a wrong token.
+    if nobody answers there and `AccessDenied` for a wrong token; the engine in use is then the one it was.
     """
     if url is None:
-        front.disconnect()
-        return
-    try:
+        front.forget()
+    else:
         front.connect(url, token)
-        front.current().call("status")
-    except BaseException:
-        front.disconnect()
-        raise
 
 
 def use_db(path: str | Path) -> None:
-    """Use the engine of the file *path* instead of ``./dcengine.db``."""
+    """Use the engine of the file *path* instead of ``./dcengine.db``, until `connect` says otherwise."""
     front.use_db(Path(path))
 
 

@@ -126,6 +126,7 @@ class EmbeddedEngine(Caller):
             threading.Event()
         )  #: set when it has no reason to go on: idle for long, or the file was taken over
         self.new_loop = asyncio.new_event_loop  #: makes the loop that it lives on
+        self.is_program = False  #: this process is there for it alone, and may be ended to stop it
         self.token = ""
         self._thread: LoopThread | None = None
         self._hosted: Hosted | None = None
@@ -136,7 +137,7 @@ class EmbeddedEngine(Caller):
         """Open the file and start the cluster; returns when work can be handed in."""
         if self._thread is not None:
             return self
-        self._lock = Lock(self.db)
+        self._lock = Lock(self.db, is_program=self.is_program)
         self.token = self._lock.token
         self._pid = os.getpid()
         self._thread = LoopThread("dcengine-engine", self.new_loop)

@@ -35,6 +35,7 @@ class Owner(msgspec.Struct, frozen=True):
     pid: int
     url: str  #: without the token; empty while it starts
     token: str
+    is_program: bool = False  #: its process is there for it alone, and may be ended to stop it
 
 
 def lock_path(db: Path) -> Path:
@@ -45,7 +46,7 @@ def lock_path(db: Path) -> Path:
 class Lock:
     """The right to write a file, held as long as this process lives and has not forked it away."""
 
-    def __init__(self, db: Path) -> None:
+    def __init__(self, db: Path, *, is_program: bool = False) -> None:
         """Take the lock of *db*; raises `DatabaseOwned` that names the owner."""
         if sys.platform == "win32":
             raise EngineError(
@@ -56,7 +57,7 @@ class Lock:
         self._path = lock_path(db)
         with _explained(db):
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._pid = os.getpid()
+        self._pid, self._is_program = os.getpid(), is_program
         if not _lock_within(self._file, LOCK_PATIENCE):
             os.close(self._file)
             owner = _read(self._path)
@@ -74,7 +75,7 @@ class Lock:
 
     def say(self, url: str) -> None:
         """Tell those who look where this owner answers."""
-        text = msgspec.json.encode(Owner(self._pid, url, self.token))
+        text = msgspec.json.encode(Owner(self._pid, url, self.token, self._is_program))
         # Over what stands there, and cut afterwards: so it needs no room, and the token stays, on a full disk too.
         os.pwrite(self._file, text.ljust(os.fstat(self._file).st_size), 0)
         os.ftruncate(self._file, len(text))

@@ -126,7 +126,7 @@ def _lives(process: psutil.Process) -> bool:
 
 def forget_engines() -> None:
     """Make this process choose its engine anew."""
-    front.disconnect()
+    front.forget()
 
 
 def children_with(word: str) -> list[psutil.Process]:

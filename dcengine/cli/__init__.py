@@ -20,6 +20,7 @@ from .listings import leaderboard, status
 from .projects import project
 from .repairing import edit, failed, history, retry
 from .serving import serve
+from .stopping import stop
 from .submitting import submit
 from .tokens import token
 from .topping import top
@@ -40,7 +41,7 @@ class _InOrder(TyperGroup):
 
 ORDER = [
     "submit", "jobs", "project", "webhooks", "workers", "token", "leaderboard", "contributor", "export", "status",
-    "top", "serve", "join", "worker", "backup", "vacuum", "doctor",
+    "top", "serve", "stop", "join", "worker", "backup", "vacuum", "doctor",
 ]  # fmt: skip
 
 app = typer.Typer(
@@ -70,7 +71,7 @@ def common(
     """Take what stands before the command."""
 
 
-for command in (serve, submit, status, top, leaderboard, export, join, worker, backup, vacuum, doctor):
+for command in (serve, stop, submit, status, top, leaderboard, export, join, worker, backup, vacuum, doctor):
     app.command()(command)
 for command in (add, failed, retry, edit, history):
     jobs.command()(command)

@@ -171,6 +171,7 @@ def _engine(settings: Settings) -> EmbeddedEngine:
         insecure=settings.insecure,
         **given,
     )
+    engine.is_program = True
     if settings.processes:  # no user code here that might fork
         engine.new_loop = quick_loop
     return engine

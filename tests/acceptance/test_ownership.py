@@ -250,6 +250,23 @@ def test_a_program_may_name_the_file_whose_engine_it_uses(tmp_path: Path) -> Non
     assert not (tmp_path / "dcengine.db").exists()
 
 
+def test_a_choice_is_forgotten_by_connecting_to_none_and_kept_where_connecting_fails(tmp_path: Path) -> None:
+    with serving(tmp_path / "other.db", workers=0), serving(tmp_path / "dcengine.db", workers=0):
+        code = """
+        import dcengine, dcengine.api
+        dcengine.use_db("other.db")
+        print(dcengine.api.current().file)
+        try:
+            dcengine.connect("http://127.0.0.1:9/?token=any")
+        except dcengine.EngineUnreachable:
+            print(dcengine.api.current().file)
+        dcengine.connect(None)
+        print(dcengine.api.current().file)
+        """
+        other, after_failing, after_none = run(tmp_path, code).split()
+    assert after_failing == other != after_none
+
+
 def test_a_wrong_token_and_a_dead_address_are_told_at_once(tmp_path: Path) -> None:
     with embedded(tmp_path / "work.db", workers=0, processes=False) as engine:
         url = engine.url.partition("?")[0]

@@ -208,9 +208,7 @@ def test_where_nobody_has_blender_that_is_said_when_it_is_asked_for(cube: Path, 
     try:
         assert "exe.blender" in told.stderr
     finally:
-        subprocess.run(
-            [sys.executable, "-m", "dcengine", "serve", "--stop", "--db", str(tmp_path / "x.db")], check=False
-        )
+        subprocess.run([sys.executable, "-m", "dcengine", "stop", "--db", str(tmp_path / "x.db")], check=True)
 
 
 def test_the_command_makes_a_movie_and_names_it(engine: dcengine.Engine, cube: Path, tmp_path: Path) -> None:

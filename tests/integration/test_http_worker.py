@@ -396,7 +396,7 @@ async def test_answers_that_are_lost_cost_no_task(engine: dcengine.Engine) -> No
     attempts = []
 
     def work(url: str) -> None:
-        options = {"project": made.name, "stage": "a", "token": engine.token, "batch": 2, "idle_exit": 0.2}
+        options = {"project": made.name, "stage": "a", "token": engine.token, "batch": 2, "idle_exit": 1.0}
         for task in dcengine.Worker(url, **options):  # type: ignore[arg-type]
             attempts.append(task.attempt)
             (task.complete, task.flag, task.release)[task.input % 3 if task.attempt == 1 else 0]()

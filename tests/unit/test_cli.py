@@ -92,6 +92,7 @@ def good(*arguments: str) -> str:
 
 COMMANDS = [
     "serve", "submit", "workers", "status", "leaderboard", "join", "doctor", "jobs", "export", "backup", "vacuum",
+    "stop",
 ]  # fmt: skip
 
 

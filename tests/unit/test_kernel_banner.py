@@ -14,6 +14,7 @@ import dcengine
 from dcengine import api, owner
 from dcengine.owner import Lock
 from dcengine_kernel.banner import banner, engine
+from tests.engines import serving
 
 SHELL = SimpleNamespace(extension_manager=SimpleNamespace(loaded={"dcengine"}))
 SHELL_WITHOUT = SimpleNamespace(extension_manager=SimpleNamespace(loaded=set()))
@@ -65,11 +66,14 @@ def test_a_file_named_in_the_program_goes_before_the_settings(folder: Path, monk
     assert engine() == f"no engine runs for {folder / 'other.db'} yet; the first job starts one"
 
 
-def test_an_engine_asked_for_by_name_goes_before_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_asked_for_by_name_goes_before_the_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCENGINE_URL", "http://lab:8787/")
-    api.front.connect("http://farm:8787/?token=secret", None)
+    with serving(folder / "farm.db", workers=0) as (_, told):
+        url = str(told["url"])
+        api.front.connect(url, None)
 
-    assert engine() == "the engine at http://farm:8787/"
+        assert engine() == f"the engine at {url.partition('?')[0]}"
+        api.front.forget()
 
 
 def test_what_is_wrong_with_the_settings_is_told(folder: Path) -> None:
