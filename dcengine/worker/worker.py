@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 300.0  #: for what was done to be handed in, where a loop ends while the engine is away
 HAND_BACK_SECONDS = 0.8  #: for what is held to be handed back
+FIRST_SECONDS = 5.0  #: for the first answer, if it is under way; an engine may be busy for longer than *idle_exit*
+FIRST_LOOK = 0.05  #: seconds between two looks for it
 EMPTY_PAUSE = 1.0  #: seconds on average before asking again, where the engine does not let a worker wait
 
 
@@ -92,7 +94,7 @@ class AsyncWorker:
                 self._check()
                 if self._is_over():
                     return None
-                await self._change(self._idle_left())
+                await self._change(self._idle_left() or FIRST_LOOK)
             self._check()
             holding = self._ahead.popleft()
         finally:
@@ -325,9 +327,11 @@ class AsyncWorker:
             return True
         if self._idle_left() > 0:
             return False
-        if not self._asking.has_answered:
+        if self._asking.has_answered:
+            return True
+        if self._asking.trouble or time.monotonic() > self._used + FIRST_SECONDS:
             raise self._asking.unreachable()
-        return True
+        return False
 
     def _idle_left(self) -> float:
         """Return the seconds for which it may stay without a task."""

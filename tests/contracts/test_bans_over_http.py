@@ -160,8 +160,12 @@ def test_the_command_line_bans_and_welcomes_again(server: Server, tmp_path: Path
         dcengine.connect(None)
 
 
-def test_a_time_to_come_is_no_time_since_when_somebody_did_something() -> None:
-    result = CliRunner().invoke(app, ["contributor", "ban", "alice", "--since", "+10m", "--url", "http://127.0.0.1:9"])
+def test_a_time_to_come_is_no_time_since_when_somebody_did_something(server: Server) -> None:
+    address = ["--url", server.url, "--token", server.token]
+    try:
+        result = CliRunner().invoke(app, ["contributor", "ban", "alice", "--since", "+10m", *address])
+    finally:
+        dcengine.connect(None)
 
     assert result.exit_code == 1
     assert "--since cannot be '+10m'; expected a time that is over" in " ".join(result.stderr.split())

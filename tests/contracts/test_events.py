@@ -56,6 +56,7 @@ def test_what_a_job_goes_through_is_told_in_order(engine: str) -> None:
 
 
 def test_who_waits_is_told_when_something_happens(engine: str) -> None:
+    eventually(lambda: not events(after=events().cursor, wait=0.5).events)
     cursor = events().cursor
     timer = threading.Timer(0.3, lambda: dcengine.submit(abs, -1))
     timer.start()

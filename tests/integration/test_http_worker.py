@@ -19,7 +19,7 @@ import dcengine
 from dcengine.worker import asking
 from tests.engines import embedded, eventually
 from tests.outside import counts, project
-from tests.unit.losing import losing_answers
+from tests.unit.losing import losing_answers, slow_at_first
 
 
 @pytest.fixture(scope="module")
@@ -389,6 +389,21 @@ def test_a_misspelt_option_is_named() -> None:
 
 
 # ---- over a bad line -----------------------------------------------------------------------
+
+
+async def test_the_first_answer_is_waited_for_though_it_takes_longer_than_a_worker_may_idle(
+    engine: dcengine.Engine,
+) -> None:
+    made = project(range(3), votes=1)
+
+    def work(url: str) -> None:
+        for task in dcengine.Worker(url, project=made.name, stage="a", token=engine.token, idle_exit=0.1):
+            task.complete()
+
+    async with slow_at_first(engine.app, 0.5) as url:
+        await asyncio.to_thread(work, url)
+
+    assert counts(made) == {"succeeded": 3}
 
 
 async def test_answers_that_are_lost_cost_no_task(engine: dcengine.Engine) -> None:
