@@ -46,7 +46,7 @@ class Receiver:
         async def begin() -> web.AppRunner:
             application = web.Application()
             application.router.add_route("*", "/{tail:.*}", self._take)
-            runner = web.AppRunner(application, shutdown_timeout=0.1)
+            runner = web.AppRunner(application, shutdown_timeout=0.1, access_log=None)  # its URLs are secrets of others
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", port).start()
             return runner
