@@ -51,7 +51,9 @@ def _end(path: Path, owner: Owner) -> None:
 
     whose = f"the engine of {path} is process {owner.pid}"
     try:
-        if not _holds(owner.pid, lock_path(path)) and find_owner(path) == owner:
+        if not _holds(owner.pid, lock_path(path)):
+            if not _still_owns(path, owner):
+                return
             raise EngineError(f"{whose} of another system, a container or another machine: stop it there")
         if not owner.is_program:
             raise EngineError(
@@ -73,9 +75,14 @@ def _holds(pid: int, lock: Path) -> bool:
     return pid > 0 and psutil.pid_exists(pid) and str(lock) in {one.path for one in psutil.Process(pid).open_files()}
 
 
+def _still_owns(path: Path, owner: Owner) -> bool:
+    now = find_owner(path)
+    return now is not None and now.pid == owner.pid
+
+
 def _until_free(path: Path, owner: Owner) -> None:
     deadline = time.monotonic() + PATIENCE
-    while (now := find_owner(path)) is not None and now.pid == owner.pid:
+    while _still_owns(path, owner):
         if time.monotonic() > deadline:
             raise EngineError(
                 f"the engine of {path} (process {owner.pid}) was asked to stop and has not within {PATIENCE:g} s: "
