@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -98,12 +100,20 @@ functions.main()
 
 
 def answer_of(*command: str) -> tuple[str, dict[str, Any]]:
-    """Return what a benchmark prints, and the JSON object in its last line."""
-    done = subprocess.run(
-        [sys.executable, *command, "--quick", "--json"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout, json.loads(done.stdout.splitlines()[-1])
+    """Return what a benchmark prints, and the JSON object in its last line; one that hangs says where it stands."""
+    whole = [sys.executable, "-X", "faulthandler", *command, "--quick", "--json"]
+    with TemporaryFile("w+") as printed, TemporaryFile("w+") as complaints:
+        running = subprocess.Popen(whole, cwd=ROOT, stdout=printed, stderr=complaints)
+        try:
+            running.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGABRT)  # which has faulthandler print what each thread is doing
+            running.wait(PATIENCE)
+        for said in (printed, complaints):
+            said.seek(0)
+        answer, trouble = printed.read(), complaints.read()
+    assert running.returncode == 0, answer + trouble
+    return answer, json.loads(answer.splitlines()[-1])
 
 
 @pytest.mark.timeout(PATIENCE + 10)
