@@ -6,6 +6,7 @@ All of them are started in the same way, by turns; so are the blocks of question
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 
 import zmq
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.connect import write_connection_file
+from jupyter_client.connect import KernelConnectionInfo
 
 from . import crowds
 from .frontends import Frontend, Server, frontend, server_of, stock
@@ -52,6 +53,7 @@ CELLS = {
     ),
 }  #: for each way to run an empty cell elsewhere: the kernel, what prepares it, the cell, what ends it
 PATIENCE = 60.0  #: seconds for any one answer
+GLANCE = 0.001  #: seconds between two looks whether a kernel listens
 WARM_UP = 20  #: questions to each kernel before any counts
 BLOCK = 10  #: questions to one kernel before it is the other's turn
 
@@ -80,18 +82,17 @@ QUICK = Sizes(3, 40, 40, 20_000, 1, crowds.Sizes(kernels=2, lines=20, flood=200_
 
 @contextmanager
 def kernel(module: str) -> Iterator[BlockingKernelClient]:
-    """A kernel of its own in an empty folder, without anybody's settings; it may not answer yet."""
+    """A kernel of its own in an empty folder, without anybody's settings; it listens, but may not answer yet."""
     context = zmq.Context()
-    context.setsockopt(zmq.RECONNECT_IVL, 2)  # milliseconds: the usual 100 would round the time of a start
     with tempfile.TemporaryDirectory(prefix="dcengine-benchmark-") as folder:
-        file, _ = write_connection_file(str(Path(folder, "kernel.json")))
+        file = Path(folder, "kernel.json")  # which the kernel writes: a port chosen for it could be taken by then
         environment = {**os.environ, "IPYTHONDIR": folder, "JUPYTER_NO_CONFIG": "1"}
-        command = [sys.executable, "-m", module, "-f", file]
+        command = [sys.executable, "-m", module, "-f", str(file)]
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        client = BlockingKernelClient(connection_file=file, context=context)
-        client.load_connection_file()
+        client = BlockingKernelClient(connection_file=str(file), context=context)
+        client.load_connection_info(_written(file, process))
         client.start_channels(hb=False)
         try:
             yield client
@@ -100,6 +101,18 @@ def kernel(module: str) -> Iterator[BlockingKernelClient]:
             process.wait(PATIENCE)
             client.stop_channels()
             context.destroy(linger=0)
+
+
+def _written(file: Path, process: subprocess.Popen[bytes]) -> KernelConnectionInfo:
+    """Return how the kernel of *process* is reached, once it has written that into *file*."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(FileNotFoundError, ValueError):  # not there, or not to its end
+            connection: KernelConnectionInfo = json.loads(file.read_text())
+            return connection
+        time.sleep(GLANCE)
+    process.kill()
+    raise RuntimeError("the kernel does not listen")
 
 
 def start_seconds(module: str) -> float:

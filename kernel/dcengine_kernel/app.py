@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zmq
 from ipykernel.kernelapp import IPKernelApp
 
 from . import stops
@@ -10,9 +11,21 @@ from .kernel import DcengineKernel
 EXTENSION = "dcengine_kernel.extension"
 
 
+class KernelApp(IPKernelApp):
+    """ipykernel's application, which ends where a port that it was given is taken by now, whichever that is."""
+
+    def init_iopub(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        """Listen at the port of what is printed; raises `zmq.ZMQError` if that is taken."""
+        try:
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
+        except zmq.ZMQError:
+            self.iopub_socket.close(linger=0)  # or the end of the process waits for it without end
+            raise
+
+
 def main() -> None:
     """Run the kernel until it is told to end."""
     stops.be_seen()
     # Loaded before the extensions that people name themselves, which therefore all count.
     extensions = [*(IPKernelApp.default_extensions.default() or ()), EXTENSION]
-    IPKernelApp.launch_instance(kernel_class=DcengineKernel, default_extensions=extensions)
+    KernelApp.launch_instance(kernel_class=DcengineKernel, default_extensions=extensions)

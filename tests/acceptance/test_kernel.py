@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import nbclient
 import nbformat
 import pexpect
 import pytest
+from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import start_new_kernel
 
@@ -70,6 +72,17 @@ def info(kernel: Kernel) -> dict[str, Any]:
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     with started(tmp_path_factory.mktemp("notebooks")) as running:
         yield running
+
+
+@pytest.mark.parametrize("name", ["shell", "iopub", "stdin", "control"])
+def test_a_kernel_one_of_whose_ports_is_taken_ends_and_says_so(name: str, tmp_path: Path) -> None:
+    file, connection = write_connection_file(str(tmp_path / "kernel.json"))
+    command = [sys.executable, "-m", "dcengine_kernel", "-f", file]
+    with socket.create_server(("127.0.0.1", connection[f"{name}_port"])):
+        ended = subprocess.run(command, env=own_settings(tmp_path), capture_output=True, text=True, timeout=PATIENCE)
+
+    assert ended.returncode == 1
+    assert "Address already in use" in ended.stderr
 
 
 class ProtocolTests(jupyter_kernel_test.KernelTests):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from jupyter_client.provisioning.local_provisioner import LocalPortCache
 
 from dcengine_kernel.endpoint import kernel as kernels_here
 from tests.engines import eventually as eventually_here
@@ -154,6 +156,42 @@ async def test_a_kernel_that_ends_at_its_start_leaves_its_last_words_and_nothing
         assert "\x1b" not in said["message"]
         assert await front.ask("GET", "/api/kernels") == before
         assert here.num_fds() <= descriptors
+
+
+@pytest.mark.parametrize("place", range(3), ids=["shell", "iopub", "stdin"])
+async def test_a_kernel_one_of_whose_ports_is_taken_meanwhile_listens_at_others(
+    engine: Any, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, chosen = LocalPortCache.find_available_port, list[int]()
+
+    def find_with_one_taken(cache: LocalPortCache, ip: str) -> int:
+        chosen.append(taken.getsockname()[1] if len(chosen) == place else find(cache, ip))
+        return chosen[-1]
+
+    monkeypatch.setattr(LocalPortCache, "find_available_port", find_with_one_taken)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with front_end(engine) as front:
+            status, model = await front.ask("POST", "/api/kernels")
+            async with front.channels(model["id"]) as channels:
+                said = await channels.run("6 * 7")
+            await front.ask("DELETE", f"/api/kernels/{model['id']}")
+
+    assert len(chosen) == 10  # the five of each start
+    assert (status, results(said)) == (201, ["42"])
+
+
+async def test_a_kernel_whose_ports_are_always_taken_is_told_so(
+    engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = tmp_path / "tries"
+    code = f"open({str(tries)!r}, 'a').write('x'); raise SystemExit('Address already in use')"
+    written_kernelspec(tmp_path, "unlucky", "-c", code, monkeypatch=monkeypatch)
+    async with front_end(engine) as front:
+        status, said = await front.ask("POST", "/api/kernels", {"name": "unlucky"})
+
+    assert tries.read_text() == "x" * kernels_here.TRIES
+    assert status == 500
+    assert "Address already in use" in said["message"]
 
 
 async def test_a_kernel_whose_program_is_missing_is_told_so(

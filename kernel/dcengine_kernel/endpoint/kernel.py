@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -35,6 +36,8 @@ _quiet.setLevel(logging.CRITICAL + 1)
 LOOK_SECONDS = 0.5  #: between two looks whether the process lives
 CODE_SHOWN = 500  #: characters of what it runs
 START_SECONDS = 60.0  #: that a kernel may take to say something
+TRIES = 3  #: to start it, should a port that was free when it was chosen be taken by the time it listens
+PORT_TAKEN = os.strerror(errno.EADDRINUSE)  #: what it says then
 SHUTDOWN_SECONDS = 4.0  #: that it may take to end by itself, and after a signal
 CRASHES, CRASH_SECONDS = 5, 60.0  #: so many in so short a time, and it is not started again
 MOST_AWAY, AWAY_SECONDS = 16, 600.0  #: front ends that are away and may come back; who has said goodbye, for how long
@@ -186,6 +189,16 @@ class Kernel:
         self.running.clear()
         self._heard.clear()
         try:
+            await self._bring(start, TRIES)
+        except Exception as error:  # of a provisioner, of the system, or of the kernel
+            self._die()
+            raise self._not_started(error) from error
+        self._phase, self.started = "running", time.time()
+
+    async def _bring(self, start: Callable[[], Any], tries: int) -> None:
+        """Connect with the process that *start* brings; another one listens elsewhere if a port is taken by now."""
+        self._last_words.forget()
+        try:
             await start()
             self._group = getattr(self._manager.provisioner, "pgid", None)
             self._ear = Wire(self._manager.connect_iopub(), self._hear)
@@ -193,10 +206,17 @@ class Kernel:
             for link in self.links.values():
                 link.open(self._manager)
             await self._until_heard()
-        except Exception as error:  # of a provisioner, of the system, or of the kernel
-            self._die()
-            raise self._not_started(error) from error
-        self._phase, self.started = "running", time.time()
+        except ChildProcessError:
+            if tries == 1 or self._is_ending or PORT_TAKEN not in self._last_words.text():
+                raise
+            self._stop_hearing()
+            await self._bring(self._start_elsewhere, tries - 1)
+
+    async def _start_elsewhere(self) -> None:
+        """Start another process, on ports that are free now: `newports` of jupyter_client keeps those it has cached."""
+        self._manager.provisioner.ports_cached = False
+        self._manager.cleanup_connection_file()
+        await self._manager.restart_kernel(now=True)
 
     async def _until_heard(self) -> None:
         """Wait for the first word of a new process; raises `ChildProcessError` if it ends before, or says none."""

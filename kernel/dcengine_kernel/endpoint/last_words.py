@@ -33,6 +33,11 @@ class LastWords:
             self._take()
         return clean(self._said.decode(errors="replace").strip()[-SHOWN_CHARACTERS:], SHOWN_CHARACTERS)
 
+    def forget(self) -> None:
+        """Forget what was printed so far: a new process begins."""
+        self.text()
+        self._said = b""
+
     def close(self) -> None:
         """Listen no longer."""
         if self._reader >= 0:
