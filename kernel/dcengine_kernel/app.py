@@ -9,13 +9,15 @@ from . import stops
 from .kernel import DcengineKernel
 
 EXTENSION = "dcengine_kernel.extension"
+WAITING_MESSAGES = 20_000  #: for each front end that is slower than the kernel, before zmq leaves the next ones out
 
 
 class KernelApp(IPKernelApp):
-    """ipykernel's application, which ends where a port that it was given is taken by now, whichever that is."""
+    """ipykernel's application, but that it keeps more of what is printed, and ends where any of its ports is taken."""
 
     def init_iopub(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         """Listen at the port of what is printed; raises `zmq.ZMQError` if that is taken."""
+        context.setsockopt(zmq.SNDHWM, WAITING_MESSAGES)  # of sockets made from now on; zmq's own is 1,000
         try:
             super().init_iopub(context)  # type: ignore[no-untyped-call]
         except zmq.ZMQError:

@@ -17,9 +17,11 @@ import nbclient
 import nbformat
 import pexpect
 import pytest
+import zmq
 from jupyter_client.connect import write_connection_file
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import start_new_kernel
+from jupyter_client.session import Session
 
 import dcengine
 from tests.kernels import PATIENCE, Kernel
@@ -83,6 +85,25 @@ def test_a_kernel_one_of_whose_ports_is_taken_ends_and_says_so(name: str, tmp_pa
 
     assert ended.returncode == 1
     assert "Address already in use" in ended.stderr
+
+
+def test_a_front_end_that_listens_late_misses_nothing_of_ten_thousand_prints(kernel: Kernel) -> None:
+    with zmq.Context() as context, context.socket(zmq.SUB) as late:
+        for option, value in ((zmq.RCVHWM, 10), (zmq.RCVBUF, 4096), (zmq.RCVTIMEO, int(1000 * PATIENCE))):
+            late.setsockopt(option, value)
+        late.subscribe(b"")
+        late.connect(f"tcp://127.0.0.1:{kernel.manager.iopub_port}")
+        while not late.poll(200):  # milliseconds
+            kernel.client.kernel_info(reply=True, timeout=PATIENCE)
+        kernel.execute("for number in range(10_000): print(number, flush=True)")
+        kernel.execute("print('the end', flush=True)")
+        session, text = Session(key=kernel.client.session.key), ""
+        while not text.endswith("the end\n"):
+            _, frames = session.feed_identities(late.recv_multipart())
+            message = session.deserialize(frames)
+            text += message["content"].get("text", "")
+
+    assert text == "".join(f"{number}\n" for number in range(10_000)) + "the end\n"
 
 
 class ProtocolTests(jupyter_kernel_test.KernelTests):
